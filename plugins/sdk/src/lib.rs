@@ -1,1 +1,27 @@
-//! x
+//! What an engine is.
+//!
+//! An engine knows how to make and unmake credentials in one kind of target (a database server, a cloud account, a token
+//! issuer). This crate holds the [`Engine`] trait, the types that cross it, the project's only sources of time
+//! ([`clock`]) and randomness ([`random`]), and, behind the feature `conformance`, the suite that every engine's tests run.
+//!
+//! It depends on nothing of the broker: an engine never sees the store, the policy or another engine.
+
+pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod credential;
+mod engine;
+mod error;
+mod ids;
+pub mod random;
+mod settings;
+
+pub use clock::Timestamp;
+pub use credential::{Credential, DatabaseCredential, Revocable};
+pub use engine::{
+    Caller, Engine, EngineKind, Fingerprint, Listed, Listing, Mark, MintOrder, Minted, Plan, PlanRequest, Receipt,
+    RenewOrder, RevokeOrder, RoleContext, TargetContext, Throughput,
+};
+pub use error::{EngineError, Finding, Level, Reason};
+pub use ids::{AccountName, ClusterName, IdError, LeaseId, StoreTag};
+pub use settings::{RoleSettings, SecretSource, SettingError, Settings};

@@ -1,0 +1,55 @@
+//! What a caller receives, once.
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+/// A credential. It is not `Clone`, `Display` or `Serialize`: it goes to its caller once and is then gone.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Credential {
+    /// A login of a database.
+    Database(DatabaseCredential),
+}
+
+/// A login of a database.
+#[derive(Debug)]
+pub struct DatabaseCredential {
+    /// The account's name.
+    pub username: String,
+    /// Its password.
+    pub password: SecretString,
+    /// Host to connect to.
+    pub host: String,
+    /// Port to connect to.
+    pub port: u16,
+    /// Database to open.
+    pub database: String,
+    /// All of it as one URL, password included.
+    pub url: SecretString,
+}
+
+/// How a credential can be ended before its time (law 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Revocable {
+    /// At once, open sessions included.
+    Immediate,
+    /// Within a time that the target sets.
+    Eventual,
+    /// Only by ending all credentials of the role together.
+    RoleWide,
+    /// Not at all: it ends by its own clock.
+    None,
+}
+
+impl Revocable {
+    /// The word for it in the API and in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Immediate => "immediate",
+            Self::Eventual => "eventual",
+            Self::RoleWide => "role_wide",
+            Self::None => "none",
+        }
+    }
+}

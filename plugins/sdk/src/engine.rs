@@ -1,0 +1,251 @@
+//! The engine contract.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AccountName, ClusterName, Credential, EngineError, Finding, LeaseId, Revocable, RoleSettings, SettingError,
+    Settings, StoreTag, Timestamp,
+};
+
+/// A kind of target, such as `postgres`: reads configuration and makes engines.
+pub trait EngineKind: Send + Sync {
+    /// The name used as `plugin = "…"`.
+    fn name(&self) -> &'static str;
+
+    /// The kind of credential it makes, such as `database`.
+    fn credential_kind(&self) -> &'static str;
+
+    /// Checks a target's settings and makes its engine. Must not touch the target: the broker starts while targets are down.
+    ///
+    /// # Errors
+    /// The key that is wrong and why.
+    fn target(&self, context: TargetContext, settings: Settings) -> Result<Arc<dyn Engine>, SettingError>;
+}
+
+/// What an engine knows of its target's place in the broker.
+#[derive(Debug, Clone)]
+pub struct TargetContext {
+    /// The target's name in the configuration.
+    pub target: String,
+    /// The cluster, part of every account name.
+    pub cluster: ClusterName,
+    /// This broker process, for the target's own session list: a few characters, new at each start.
+    pub instance: String,
+    /// Relative paths of the settings start here.
+    pub base_dir: PathBuf,
+}
+
+/// What an engine is told of a role whose settings it checks.
+#[derive(Debug, Clone)]
+pub struct RoleContext {
+    /// The role's name in the configuration.
+    pub role: String,
+    /// Names of the params that a caller may pass: what templates may refer to.
+    pub params: Vec<String>,
+}
+
+/// One target's engine.
+///
+/// Rules for every method: bounded in time by the engine itself, safe to drop at any await (the core may give up on a
+/// call), never a secret in an error, and nothing that a target says is trusted or passed on uncut.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// Checks a role's own settings, without touching the target.
+    ///
+    /// # Errors
+    /// The key that is wrong and why.
+    fn role(&self, context: &RoleContext, settings: Settings) -> Result<RoleSettings, SettingError>;
+
+    /// How much the target takes at once.
+    fn throughput(&self) -> Throughput;
+
+    /// Which target this is, by its own word (PostgreSQL: system identifier). Reaches the target at most once per connection.
+    ///
+    /// # Errors
+    /// [`EngineError::Retry`] when it cannot be reached.
+    async fn fingerprint(&self) -> Result<Fingerprint, EngineError>;
+
+    /// Whether the role may be handed out as the target is now: that what it names exists and that it is not too strong.
+    /// Answers the dangerous rights that the role has and that its `allow_dangerous` permits, for the audit log.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] when the role is too strong or names what is not there, [`EngineError::Retry`] when the target is away.
+    async fn vet(&self, role: &RoleSettings) -> Result<Vec<String>, EngineError>;
+
+    /// Decides what will exist. Pure: it reads no clock, no randomness and no target.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] when a param makes a value that the target cannot hold.
+    fn plan(&self, request: &PlanRequest<'_>) -> Result<Plan, EngineError>;
+
+    /// The plan by which an account of ours without a row (a stray) is ended.
+    fn plan_for_stray(&self, account: &AccountName, fingerprint: &Fingerprint) -> Plan;
+
+    /// Makes what the plans say; one answer per order, in their order. An order whose `deadline` has passed by the target's
+    /// clock must not be carried out, however late the target reads it.
+    async fn mint(&self, orders: Vec<MintOrder>) -> Vec<Result<Minted, EngineError>>;
+
+    /// Moves the target's own expiry; one answer per order.
+    async fn renew(&self, orders: &[RenewOrder]) -> Vec<Result<(), EngineError>>;
+
+    /// Ends what the plans say, open sessions included; one answer per order. Idempotent. `Ok` means dead: gone, or never
+    /// made with nothing left that could still make it. One order that cannot be ended does not hinder the others.
+    async fn revoke(&self, orders: &[RevokeOrder]) -> Vec<Result<(), EngineError>>;
+
+    /// Accounts that carry our mark, in the order of their names, after `after`.
+    ///
+    /// # Errors
+    /// As any call to the target.
+    async fn list(&self, mark: &Mark, after: Option<&str>, limit: usize) -> Result<Listing, EngineError>;
+
+    /// Reach, rights, roles: everything worth telling an operator. Never fails: being unreachable is a finding.
+    async fn check(&self, roles: &[(String, RoleSettings)]) -> Vec<Finding>;
+
+    /// What an operator must run in the target before the engine can work there; `None` when nothing is needed.
+    fn install_sql(&self, _roles: &[(String, RoleSettings)]) -> Option<String> {
+        None
+    }
+}
+
+/// How much a target takes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Throughput {
+    /// Batches of mints under way at once.
+    pub mint_lanes: usize,
+    /// Mints in one batch.
+    pub mint_batch_max: usize,
+    /// Revocations in one batch.
+    pub revoke_batch_max: usize,
+}
+
+/// Which target it is, by the target's own word. Two with different fingerprints are never confused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint(pub String);
+
+/// Who asked: facts for templates and for engines that put them into what they make.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The verified SPIFFE ID.
+    pub spiffe_id: String,
+    /// SHA-256 of the certificate that proved it, in hex.
+    pub cert_sha256: String,
+    /// When that certificate ends.
+    pub not_after: Timestamp,
+    /// What the caller passed, checked against the role's patterns.
+    pub params: BTreeMap<String, String>,
+}
+
+/// What a plan is made from.
+#[derive(Debug)]
+pub struct PlanRequest<'a> {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The account's name, decided by the core.
+    pub account: &'a AccountName,
+    /// The role's name.
+    pub role: &'a str,
+    /// The role's checked settings.
+    pub settings: &'a RoleSettings,
+    /// Who asked.
+    pub caller: &'a Caller,
+    /// Which target it is to be made in.
+    pub fingerprint: &'a Fingerprint,
+}
+
+/// All that is needed to make and unmake one credential; no secret. Kept whole in the lease's row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The account's name.
+    pub account: AccountName,
+    /// The target it is for.
+    pub fingerprint: Fingerprint,
+    /// How it can be ended.
+    pub revocable: Revocable,
+    /// Whether the target itself stops new logins or calls at the lease's expiry.
+    pub expires_in_target: bool,
+    /// The engine's own part.
+    pub body: serde_json::Value,
+}
+
+/// What only the target knew once the credential was made, such as a role's OID. No secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt(pub serde_json::Value);
+
+/// One credential to make.
+#[derive(Debug, Clone)]
+pub struct MintOrder {
+    /// What to make.
+    pub plan: Plan,
+    /// The target's own expiry is set to this.
+    pub expires_at: Timestamp,
+    /// Not to be made after this moment of the target's clock: past it, what is not there can never come to be.
+    pub deadline: Timestamp,
+}
+
+/// One credential that was made.
+#[derive(Debug)]
+pub struct Minted {
+    /// For the caller, once.
+    pub credential: Credential,
+    /// For the row.
+    pub receipt: Receipt,
+}
+
+/// One expiry to move.
+#[derive(Debug, Clone)]
+pub struct RenewOrder {
+    /// What was made.
+    pub plan: Plan,
+    /// What the target said when it was made.
+    pub receipt: Receipt,
+    /// The new expiry.
+    pub expires_at: Timestamp,
+}
+
+/// One credential to end.
+#[derive(Debug, Clone)]
+pub struct RevokeOrder {
+    /// What was to be made.
+    pub plan: Plan,
+    /// What the target said when it was made; `None` when that was never heard.
+    pub receipt: Option<Receipt>,
+    /// The deadline of its mint: without a receipt, "not there" proves nothing before this moment of the target's clock.
+    pub mint_deadline: Timestamp,
+}
+
+/// Whose accounts to list.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    /// Our cluster.
+    pub cluster: ClusterName,
+    /// Our store.
+    pub tag: StoreTag,
+}
+
+/// What a target holds under our mark.
+#[derive(Debug)]
+pub enum Listing {
+    /// One page.
+    Page {
+        /// The accounts, in the order of their names. Those of other tags of our cluster are among them.
+        accounts: Vec<Listed>,
+        /// Where the next page starts; `None` when this was the last.
+        next: Option<String>,
+    },
+    /// This kind of target has nothing to list.
+    NotListable,
+}
+
+/// One account in a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub account: AccountName,
+    /// The target's own id for it, if it has one.
+    pub id: Option<String>,
+}
