@@ -7,6 +7,7 @@
 mod account;
 mod guardian;
 mod installation;
+mod leash;
 mod options;
 mod process;
 mod psql;
@@ -14,6 +15,7 @@ mod server;
 mod setup;
 
 pub use installation::{Installation, SUPPORTED_MAJORS, find_all, find_installation};
+pub use leash::Leash;
 pub use options::{PgOptions, PgTls};
 pub use server::PgServer;
 

@@ -1,1 +1,25 @@
-//! x
+//! The test kit: real servers, real certificates, faults on command.
+//!
+//! A test that talks to PostgreSQL is written once and run by [`each_version!`] on two servers, because the membership
+//! rules of PostgreSQL changed in 16. What a test needs and does not find makes it fail with the command to run.
+
+mod broker;
+mod config;
+mod pg;
+mod proxy;
+mod session;
+mod versions;
+mod wait;
+
+pub use broker::{Addresses, Broker, BrokerOptions};
+pub use config::ConfigFile;
+pub use leasehold_playground as playground;
+pub use leasehold_playground::{Installation, PgOptions, PgServer, PgTls};
+pub use pg::{Admin, PgFixture, Server};
+pub use proxy::{Flow, Proxy};
+pub use session::Session;
+pub use versions::{both_versions, distribution, sixteen_or_newer};
+pub use wait::{unique, wait_until};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! Writing a broker's configuration file.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Builds the TOML file of one test broker, with every file it names in one directory and every port chosen by the kernel.
+///
+/// Parts that a test does not set have the values most tests want: store `leasehold.db`, audit log `audit.jsonl`,
+/// SVID `broker.pem` and `broker-key.pem`, bundle `bundle.pem`, all in the directory.
+#[derive(Clone)]
+pub struct ConfigFile {
+    dir: PathBuf,
+    cluster: String,
+    trust_domain: String,
+    store_url: String,
+    broker: String,
+    bundles: String,
+    audit: String,
+    limits: String,
+    tables: String,
+}
+
+impl ConfigFile {
+    /// A broker of this cluster in this trust domain, with its files in `dir`.
+    #[must_use]
+    pub fn new(dir: &Path, cluster: &str, trust_domain: &str) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            cluster: cluster.to_owned(),
+            trust_domain: trust_domain.to_owned(),
+            store_url: format!("sqlite://{}/leasehold.db", dir.display()),
+            broker: String::new(),
+            bundles: format!("{} = {{ file = \"bundle.pem\" }}\n", quoted(trust_domain)),
+            audit: "\n[[audit]]\nfile = \"audit.jsonl\"\nrequired = true\n".to_owned(),
+            limits: String::new(),
+            tables: String::new(),
+        }
+    }
+
+    /// The directory of its files.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The audit log that it names unless [`ConfigFile::audit`] says otherwise.
+    #[must_use]
+    pub fn audit_path(&self) -> PathBuf {
+        self.dir.join("audit.jsonl")
+    }
+
+    /// A line of `[broker]`, such as `zones = ["restricted"]`.
+    #[must_use]
+    pub fn broker(mut self, line: &str) -> Self {
+        let _ = writeln!(self.broker, "{line}");
+        self
+    }
+
+    /// `store.url`.
+    #[must_use]
+    pub fn store(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.store_url);
+        self
+    }
+
+    /// One more trust domain, with its bundle in a file.
+    #[must_use]
+    pub fn bundle(mut self, trust_domain: &str, file: &str) -> Self {
+        let _ = writeln!(self.bundles, "{} = {{ file = {} }}", quoted(trust_domain), quoted(file));
+        self
+    }
+
+    /// All `[[audit]]` tables, in place of the one that is there.
+    #[must_use]
+    pub fn audit(mut self, tables: &str) -> Self {
+        self.audit = format!("\n{tables}\n");
+        self
+    }
+
+    /// A line of `[limits]`.
+    #[must_use]
+    pub fn limit(mut self, key: &str, value: u64) -> Self {
+        let _ = writeln!(self.limits, "{key} = {value}");
+        self
+    }
+
+    /// `[targets.NAME]` with these lines.
+    #[must_use]
+    pub fn target(self, name: &str, lines: &str) -> Self {
+        self.table(&format!("[targets.{}]", quoted(name)), lines)
+    }
+
+    /// `[targets.NAME]` of the plugin `postgres`: this URL, this password in a file of its own, and further lines.
+    ///
+    /// # Panics
+    /// When the password's file cannot be written.
+    #[must_use]
+    pub fn postgres(self, name: &str, url: &str, password: &str, more: &str) -> Self {
+        let file = format!("{name}-password");
+        std::fs::write(self.dir.join(&file), format!("{password}\n")).expect("write the target's password");
+        let lines =
+            format!("plugin = \"postgres\"\nurl = {}\npassword = {{ file = {} }}\n{more}", quoted(url), quoted(&file));
+        self.target(name, &lines)
+    }
+
+    /// `[roles.NAME]` with these lines.
+    #[must_use]
+    pub fn role(self, name: &str, lines: &str) -> Self {
+        self.table(&format!("[roles.{}]", quoted(name)), lines)
+    }
+
+    /// A `[[grants]]` table: these identities may do these actions on these roles.
+    #[must_use]
+    pub fn grant(self, name: &str, identities: &[&str], roles: &[&str], actions: &[&str]) -> Self {
+        let lines = format!(
+            "name = {}\nidentities = {}\nroles = {}\nactions = {}",
+            quoted(name),
+            array(identities),
+            array(roles),
+            array(actions)
+        );
+        self.table("[[grants]]", &lines)
+    }
+
+    /// Any further text, after all else.
+    #[must_use]
+    pub fn table(mut self, heading: &str, lines: &str) -> Self {
+        let _ = write!(self.tables, "\n{heading}\n{lines}\n");
+        self
+    }
+
+    /// The file's text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Self { cluster, trust_domain, store_url, broker, bundles, audit, limits, tables, .. } = self;
+        let (cluster, trust_domain, store_url) = (quoted(cluster), quoted(trust_domain), quoted(store_url));
+        let data_dir = quoted(&self.dir.to_string_lossy());
+        format!(
+            "[broker]\ncluster = {cluster}\ndata_dir = {data_dir}\n{broker}\n\
+             [listen]\napi = \"127.0.0.1:0\"\npublic = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\n\
+             [identity]\ntrust_domain = {trust_domain}\nsvid = {{ cert = \"broker.pem\", key = \"broker-key.pem\" }}\n\n\
+             [identity.bundles]\n{bundles}\n[store]\nurl = {store_url}\n{audit}\n[limits]\n{limits}{tables}"
+        )
+    }
+
+    /// Writes `leasehold.toml` in one step, so that a running broker never reads half of it, and returns its path.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self) -> PathBuf {
+        let path = self.dir.join("leasehold.toml");
+        let next = self.dir.join("leasehold.toml.next");
+        std::fs::write(&next, self.text()).expect("write the configuration");
+        std::fs::rename(&next, &path).expect("put the configuration in its place");
+        path
+    }
+}
+
+fn array(items: &[&str]) -> String {
+    let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_quoted_for_toml() {
+        assert_eq!(quoted("a\"b\\c\n"), r#""a\"b\\c\u000A""#);
+        assert_eq!(array(&["a", "b"]), r#"["a", "b"]"#);
+    }
+
+    #[test]
+    fn tables_come_after_the_fixed_part() {
+        let text = ConfigFile::new(Path::new("/x"), "test", "dev.local")
+            .limit("body_bytes_max", 9)
+            .role("r", "ttl = \"1h\"")
+            .text();
+        assert!(text.ends_with("[limits]\nbody_bytes_max = 9\n\n[roles.\"r\"]\nttl = \"1h\"\n"), "{text}");
+    }
+}
