@@ -1,0 +1,29 @@
+//! Every limit of this crate, with its unit.
+
+/// Longest SPIFFE ID, in bytes (SPIFFE-ID 2.3).
+pub const SPIFFE_ID_BYTES_MAX: usize = 2048;
+
+/// Longest trust domain name, in bytes (SPIFFE-ID 2.3).
+pub const TRUST_DOMAIN_BYTES_MAX: usize = 255;
+
+/// Most certificates that a peer may present, the leaf among them.
+pub const CHAIN_CERTS_MAX: usize = 10;
+
+/// Largest trust bundle file, in bytes.
+pub const BUNDLE_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Most authorities that one trust bundle may hold.
+pub const BUNDLE_AUTHORITIES_MAX: usize = 1024;
+
+/// Largest SVID certificate or key file, in bytes.
+pub const SVID_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Files are read again this often even when no change was announced, in milliseconds: not every file system announces all.
+pub const WATCH_POLL_MS: u64 = 5_000;
+
+/// After a change is announced the files are left to settle this long before they are read, in milliseconds, so that a writer
+/// that truncates first is not caught half way.
+pub const WATCH_SETTLE_MS: u64 = 150;
+
+/// Text that came from a peer is cut to this many bytes before it is put into an error.
+pub const PEER_TEXT_BYTES_MAX: usize = 256;

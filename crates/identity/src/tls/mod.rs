@@ -1,0 +1,73 @@
+//! The two sides of mTLS. TLS 1.3 only, both certificates demanded, no resumption: a resumed session would skip the check
+//! of the certificate.
+
+mod acceptor;
+mod connector;
+mod verifier;
+
+use std::sync::{Arc, LazyLock};
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::SingleCertAndKey;
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ServerConfig};
+
+pub use acceptor::Acceptor;
+pub use connector::Connector;
+
+use crate::chain::Bundles;
+use crate::clock::WallClock;
+use crate::svid::OwnSvid;
+use crate::{IdentityError, SpiffeId};
+
+const ALPN_H2: &[u8] = b"h2";
+const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
+
+/// The one cryptography provider. Passed explicitly everywhere: the process-wide default is for others to set or not.
+pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+        LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+    &PROVIDER
+}
+
+pub(crate) fn server_config(
+    svid: &OwnSvid,
+    bundles: &Arc<Bundles>,
+) -> Result<Arc<ServerConfig>, IdentityError> {
+    let verifier = verifier::SvidVerifier::of_clients(Arc::clone(bundles));
+    let resolver = SingleCertAndKey::from(Arc::clone(&svid.certified));
+    let mut config =
+        ServerConfig::builder_with_details(Arc::clone(provider()), Arc::new(WallClock))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|e| IdentityError::Tls(e.to_string()))?
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(Arc::new(resolver));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP_1_1.to_vec()];
+    Ok(Arc::new(config))
+}
+
+pub(crate) fn client_config(
+    svid: &OwnSvid,
+    bundles: &Arc<Bundles>,
+    server: &SpiffeId,
+    alpn: &[Vec<u8>],
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let verifier = verifier::SvidVerifier::of_server(Arc::clone(bundles), server.clone());
+    let resolver = SingleCertAndKey::from(Arc::clone(&svid.certified));
+    let mut config =
+        ClientConfig::builder_with_details(Arc::clone(provider()), Arc::new(WallClock))
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::new(resolver));
+    config.resumption = rustls::client::Resumption::disabled();
+    config.enable_early_data = false;
+    // Servers are known by their SPIFFE ID; a host name would tell the network something for nothing.
+    config.enable_sni = false;
+    config.alpn_protocols = alpn.to_vec();
+    Ok(Arc::new(config))
+}
