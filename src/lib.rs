@@ -1,1 +1,13 @@
-//! x
+//! Leasehold: a dynamic credential broker. `docs/ARCHITECTURE.md` tells how the parts fit together.
+
+pub mod api;
+pub mod audit;
+pub mod cli;
+pub mod config;
+pub mod domain;
+pub mod engine;
+pub mod lease;
+pub mod limits;
+pub mod policy;
+pub mod store;
+pub mod telemetry;

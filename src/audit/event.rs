@@ -1,0 +1,105 @@
+//! What is put on record.
+
+use std::collections::BTreeMap;
+
+use leasehold_sdk::{LeaseId, Timestamp};
+use serde::Serialize;
+
+use crate::store::LeaseChange;
+
+/// One thing that happened. Serialised as the line's own part; the log adds time, number, hashes, config hash and broker.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A question was decided, yes or no; before anything is done (law 2).
+    Decision {
+        /// Told to the caller too.
+        decision_id: String,
+        /// The request it belongs to.
+        request_id: String,
+        /// Who asked.
+        identity: String,
+        /// SHA-256 of the certificate that proved it.
+        cert_sha256: String,
+        /// For what.
+        action: String,
+        /// On which role, if on one.
+        role: Option<String>,
+        /// On which lease, if on one.
+        lease: Option<LeaseId>,
+        /// The params passed.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        params: BTreeMap<String, String>,
+        /// The answer.
+        allowed: bool,
+        /// The grant that allowed it.
+        grant: Option<String>,
+        /// Why not.
+        reason: Option<String>,
+        /// Rights of the role that are dangerous and were explicitly allowed.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        dangerous: Vec<String>,
+    },
+    /// A lease changed: minted, renewed, being ended, ended.
+    Lease {
+        /// What changed.
+        #[serde(flatten)]
+        change: LeaseChange,
+        /// When it changed, where the line is written later.
+        changed_at: Timestamp,
+        /// Its end, where that is what changed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_at: Option<Timestamp>,
+        /// Number of the store's outbox line it came from: a line that stands twice after a crash has the same number.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        outbox: Option<i64>,
+    },
+    /// A TLS handshake was refused.
+    HandshakeRefused {
+        /// Address and port of the other side.
+        peer: String,
+        /// A short code.
+        reason: String,
+        /// The identity that the certificate claimed; not verified.
+        claimed: Option<String>,
+    },
+    /// Handshakes refused beyond the audited rate.
+    HandshakesRefused {
+        /// How many, by reason, since the last such line.
+        counts: BTreeMap<String, u64>,
+    },
+    /// An operator's deed that is no lease's: reconcile, forget, revoke in bulk.
+    Operation {
+        /// Which.
+        operation: String,
+        /// The decision that allowed it.
+        decision_id: String,
+        /// On what and with what result.
+        detail: serde_json::Value,
+    },
+    /// An account of ours without a live lease was found.
+    Stray {
+        /// Where.
+        target: String,
+        /// Its name.
+        account: String,
+        /// What was done: `revoked`, `held`, `reported`, `adopted`, `failed`.
+        done: String,
+        /// Why.
+        note: Option<String>,
+    },
+    /// The broker started, reloaded its configuration, or stops.
+    Broker {
+        /// `started`, `reloaded`, `reload_refused`, `stopping`.
+        what: String,
+        /// More.
+        note: Option<String>,
+    },
+    /// A torn last line, left by a crash, was cut off.
+    Mended {
+        /// How many bytes.
+        cut_bytes: u64,
+        /// Their SHA-256, in hex.
+        cut_sha256: String,
+    },
+}

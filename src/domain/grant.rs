@@ -1,0 +1,209 @@
+//! Explicit permissions: these identities may do these actions on these roles.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use leasehold_identity::{SpiffeId, TrustDomain};
+
+use super::role::ParamPattern;
+
+/// What a grant can allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Action {
+    /// Ask for a credential of a role, and renew it.
+    Mint,
+    /// See leases of others.
+    Read,
+    /// End leases of others.
+    Revoke,
+    /// Run the broker: reconcile, forget targets, block identities.
+    Admin,
+    /// Exchange tokens.
+    Exchange,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Self; 5] = [Self::Mint, Self::Read, Self::Revoke, Self::Admin, Self::Exchange];
+
+    /// The word for it in the configuration and in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mint => "mint",
+            Self::Read => "read",
+            Self::Revoke => "revoke",
+            Self::Admin => "admin",
+            Self::Exchange => "exchange",
+        }
+    }
+
+    /// The action of that word.
+    pub fn parse(s: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.as_str() == s)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One grant.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Its name, told to callers and in the audit log.
+    pub name: String,
+    /// Who.
+    pub identities: Vec<IdPattern>,
+    /// On which roles.
+    pub roles: RoleSet,
+    /// Doing what.
+    pub actions: Vec<Action>,
+    /// Narrower forms of the roles' params.
+    pub params: BTreeMap<String, ParamPattern>,
+}
+
+/// The roles of a grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoleSet {
+    /// `["*"]`: every role; never for minting.
+    All,
+    /// These.
+    Named(Vec<String>),
+}
+
+impl RoleSet {
+    /// Whether `role` is among them.
+    pub fn contains(&self, role: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => names.iter().any(|n| n == role),
+        }
+    }
+}
+
+/// Which identities: a SPIFFE ID in which whole path segments may be `*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdPattern {
+    text: String,
+    trust_domain: TrustDomain,
+    segments: Vec<Option<String>>,
+}
+
+/// Why a pattern is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// Not `spiffe://<trust domain>/<path>`.
+    #[error("{0:?} is not a SPIFFE ID or a pattern of one: {1}")]
+    NotAnId(String, String),
+    /// `*` in the trust domain.
+    #[error("{0:?} is over-broad: '*' may not stand in the trust domain")]
+    WildTrustDomain(String),
+    /// `**`.
+    #[error("{0:?} is over-broad: '**' is not taken; '*' is one whole path segment")]
+    DoubleStar(String),
+    /// `*` in part of a segment.
+    #[error("{0:?} is over-broad: '*' must be a whole path segment, not a part of one")]
+    PartOfSegment(String),
+    /// No literal segment at all.
+    #[error("{0:?} is over-broad: at least one path segment must be literal")]
+    NoLiteral(String),
+}
+
+impl IdPattern {
+    /// Reads a pattern and refuses an over-broad one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let not_an_id = |why: String| PatternError::NotAnId(text.to_owned(), why);
+        let rest = text.strip_prefix("spiffe://").ok_or_else(|| not_an_id("it must begin with spiffe://".into()))?;
+        let (domain, path) =
+            rest.split_once('/').ok_or_else(|| not_an_id("it has no path; nobody authenticates without one".into()))?;
+        if domain.contains('*') {
+            return Err(PatternError::WildTrustDomain(text.to_owned()));
+        }
+        let mut segments = Vec::new();
+        for segment in path.split('/') {
+            segments.push(match segment {
+                "*" => None,
+                s if s.contains("**") => return Err(PatternError::DoubleStar(text.to_owned())),
+                s if s.contains('*') => return Err(PatternError::PartOfSegment(text.to_owned())),
+                s => Some(s.to_owned()),
+            });
+        }
+        if segments.iter().all(Option::is_none) {
+            return Err(PatternError::NoLiteral(text.to_owned()));
+        }
+        // With its wildcards filled in it must be an ID: the rules of SPIFFE-ID section 2 have one owner.
+        let filled = text.replace('*', "x");
+        let id = SpiffeId::parse(&filled).map_err(|e| not_an_id(e.to_string()))?;
+        let trust_domain = TrustDomain::parse(domain).map_err(|e| not_an_id(e.to_string()))?;
+        debug_assert_eq!(id.segments().count(), segments.len());
+        Ok(Self { text: text.to_owned(), trust_domain, segments })
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether `id` is meant: same trust domain, as many segments, each literal one equal.
+    pub fn matches(&self, id: &SpiffeId) -> bool {
+        let mut segments = id.segments();
+        id.trust_domain() == &self.trust_domain
+            && self
+                .segments
+                .iter()
+                .all(|want| segments.next().is_some_and(|have| want.as_deref().is_none_or(|literal| literal == have)))
+            && segments.next().is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(s: &str) -> SpiffeId {
+        SpiffeId::parse(s).unwrap()
+    }
+
+    #[test]
+    fn whole_segments_only() {
+        let p = IdPattern::parse("spiffe://d.example/ns/a/sa/*").unwrap();
+        assert!(p.matches(&id("spiffe://d.example/ns/a/sa/x")));
+        for other in [
+            "spiffe://d.example/ns/ab/sa/x",
+            "spiffe://d.example/ns/a/sa",
+            "spiffe://d.example/ns/a/sa/x/y",
+            "spiffe://e.example/ns/a/sa/x",
+            "spiffe://d.example/NS/a/sa/x",
+        ] {
+            assert!(!p.matches(&id(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn over_broad_patterns_are_refused() {
+        for bad in [
+            "spiffe://*/a",
+            "spiffe://d.*/a",
+            "spiffe://d/**",
+            "spiffe://d/a/**",
+            "spiffe://d/a*",
+            "spiffe://d/*",
+            "spiffe://d/*/*",
+            "spiffe://d",
+            "spiffe://d/",
+            "spiffe://d//a",
+            "spiffe://D/a",
+            "*",
+            "",
+            "https://d/a",
+        ] {
+            assert!(IdPattern::parse(bad).is_err(), "{bad}");
+        }
+        assert!(IdPattern::parse("spiffe://d/*/a").is_ok());
+    }
+}

@@ -1,0 +1,183 @@
+//! How long things live. All arithmetic of lifetimes is here.
+
+use std::time::Duration;
+
+use leasehold_sdk::Timestamp;
+
+/// Shortest lifetime that may be asked for or configured.
+pub const TTL_MIN: Duration = Duration::from_secs(1);
+
+/// A role's lifetimes, already checked: `TTL_MIN <= ttl <= max_ttl` and `ttl >= 3 * overlap`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    ttl: Duration,
+    max_ttl: Duration,
+    overlap: Duration,
+}
+
+/// What is wrong with a role's lifetimes, by key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LifetimeError {
+    /// `ttl` is below one second.
+    #[error("ttl must be at least 1s")]
+    TtlTooShort,
+    /// `max_ttl` is below `ttl`.
+    #[error("max_ttl must not be shorter than ttl ({})", show(.0))]
+    MaxBelowTtl(Duration),
+    /// `ttl < 3 * overlap`.
+    #[error(
+        "overlap {} is too long: the old and the new credential must both work for overlap, so ttl ({}) must be at least three times as long",
+        show(.0),
+        show(.1)
+    )]
+    OverlapTooLong(Duration, Duration),
+}
+
+fn show(d: &Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(*d)
+}
+
+impl LifetimeError {
+    /// The role's key that is wrong.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::TtlTooShort => "ttl",
+            Self::MaxBelowTtl(_) => "max_ttl",
+            Self::OverlapTooLong(..) => "overlap",
+        }
+    }
+}
+
+/// An asked TTL is outside what the role allows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("ttl must be from 1s to {}; {} was asked for", show(.max), show(.asked))]
+pub struct AskedTtlError {
+    /// What was asked for.
+    pub asked: Duration,
+    /// The role's `max_ttl`.
+    pub max: Duration,
+}
+
+/// The times of a new lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// When it is recorded.
+    pub issued_at: Timestamp,
+    /// When it ends unless renewed.
+    pub expires_at: Timestamp,
+    /// When it ends at the latest.
+    pub max_expires_at: Timestamp,
+    /// When its holder should ask for the next one.
+    pub rotate_at: Timestamp,
+}
+
+impl Lifetimes {
+    /// Checks a role's lifetimes and fills in what is left out: `max_ttl` is `ttl`; `overlap` is 5 minutes or a third of
+    /// `ttl`, whichever is shorter.
+    ///
+    /// # Errors
+    /// Which key is wrong and why.
+    pub fn new(ttl: Duration, max_ttl: Option<Duration>, overlap: Option<Duration>) -> Result<Self, LifetimeError> {
+        let max_ttl = max_ttl.unwrap_or(ttl);
+        let overlap = overlap.unwrap_or_else(|| Duration::from_secs(300).min(ttl / 3));
+        if ttl < TTL_MIN {
+            return Err(LifetimeError::TtlTooShort);
+        }
+        if max_ttl < ttl {
+            return Err(LifetimeError::MaxBelowTtl(ttl));
+        }
+        if ttl < overlap.saturating_mul(3) {
+            return Err(LifetimeError::OverlapTooLong(overlap, ttl));
+        }
+        Ok(Self { ttl, max_ttl, overlap })
+    }
+
+    /// The life of a credential unless its caller asks for another.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// The longest life, renewals included.
+    pub fn max_ttl(&self) -> Duration {
+        self.max_ttl
+    }
+
+    /// For how long the old and the new credential both work at a rotation.
+    pub fn overlap(&self) -> Duration {
+        self.overlap
+    }
+
+    /// The TTL to use when `asked` was asked for.
+    ///
+    /// # Errors
+    /// When it is outside `1s..=max_ttl`.
+    pub fn choose(&self, asked: Option<Duration>) -> Result<Duration, AskedTtlError> {
+        let ttl = asked.unwrap_or(self.ttl);
+        if ttl < TTL_MIN || ttl > self.max_ttl {
+            return Err(AskedTtlError { asked: ttl, max: self.max_ttl });
+        }
+        Ok(ttl)
+    }
+
+    /// The times of a lease issued at `now` with `ttl`; `jitter` in `0.0..1.0` spreads rotations over a quarter of the
+    /// overlap, so that a fleet started together does not rotate together.
+    pub fn times(&self, now: Timestamp, ttl: Duration, jitter: f64) -> Times {
+        let expires_at = now.plus(ttl);
+        let max_expires_at = now.plus(self.max_ttl.max(ttl));
+        // A life shorter than the role's own ttl keeps the proportion: three overlaps must fit.
+        let overlap = self.overlap.min(ttl / 3);
+        let early = overlap + overlap.mul_f64(jitter.clamp(0.0, 1.0) / 4.0);
+        Times { issued_at: now, expires_at, max_expires_at, rotate_at: max_expires_at.minus(early) }
+    }
+
+    /// The new end of a lease that is renewed at `now`: `min(now + ttl, max_expires_at)`, never earlier than before.
+    pub fn renewed(now: Timestamp, ttl: Duration, expires_at: Timestamp, max_expires_at: Timestamp) -> Timestamp {
+        now.plus(ttl).min(max_expires_at).max(expires_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MS_MAX: u64 = 10 * 365 * 86_400_000;
+
+    proptest! {
+        #[test]
+        fn times_are_in_order(now in 0i64..4_000_000_000_000, ttl in 1000..MS_MAX, extra in 0..MS_MAX, jitter in 0.0f64..1.0) {
+            let (ttl, max) = (Duration::from_millis(ttl), Duration::from_millis(ttl + extra));
+            let lives = Lifetimes::new(ttl, Some(max), None).unwrap();
+            let t = lives.times(Timestamp::from_unix_ms(now), ttl, jitter);
+            prop_assert!(t.issued_at < t.rotate_at && t.rotate_at <= t.max_expires_at);
+            prop_assert!(t.expires_at <= t.max_expires_at);
+            // Old and new both work for at least the overlap.
+            prop_assert!(t.max_expires_at.since(t.rotate_at) >= lives.overlap().min(ttl / 3));
+        }
+
+        #[test]
+        fn renewing_never_shortens_and_never_passes_the_end(now in 0i64..1 << 42, ttl in 0..MS_MAX, exp in 0i64..1 << 42, more in 0..MS_MAX) {
+            let expires = Timestamp::from_unix_ms(exp);
+            let max = expires.plus(Duration::from_millis(more));
+            let new = Lifetimes::renewed(Timestamp::from_unix_ms(now), Duration::from_millis(ttl), expires, max);
+            prop_assert!(expires <= new && new <= max);
+        }
+
+        #[test]
+        fn lifetimes_hold_their_promise(ttl in 0..MS_MAX, max in proptest::option::of(0..MS_MAX), overlap in proptest::option::of(0..MS_MAX)) {
+            let ms = Duration::from_millis;
+            if let Ok(l) = Lifetimes::new(ms(ttl), max.map(ms), overlap.map(ms)) {
+                prop_assert!(l.ttl() >= TTL_MIN && l.max_ttl() >= l.ttl() && l.ttl() >= 3 * l.overlap());
+            }
+        }
+    }
+
+    #[test]
+    fn an_asked_ttl_is_bounded() {
+        let l = Lifetimes::new(Duration::from_secs(60), Some(Duration::from_secs(120)), None).unwrap();
+        assert_eq!(l.choose(None).unwrap(), Duration::from_secs(60));
+        assert!(l.choose(Some(Duration::from_secs(121))).is_err());
+        assert!(l.choose(Some(Duration::from_millis(999))).is_err());
+        assert!(l.choose(Some(Duration::from_secs(120))).is_ok());
+    }
+}

@@ -1,0 +1,147 @@
+//! Every limit of the broker, each a key of `[limits]`, named with its unit, with its default (law 8).
+
+/// Defines [`Limits`] and the table that the configuration, `docs/configuration.md` and the metrics are made from.
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident = $default:literal, $min:literal ..= $max:literal;)+) => {
+        /// The limits in force.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Limits { $($(#[doc = $doc])+ pub $name: u64,)+ }
+
+        impl Default for Limits {
+            fn default() -> Self { Self { $($name: $default,)+ } }
+        }
+
+        /// What is known of each limit.
+        pub const ALL: &[Known] = &[$(Known {
+            name: stringify!($name), default: $default, min: $min, max: $max, doc: concat!($($doc),+),
+        },)+];
+
+        impl Limits {
+            /// Sets the limit called `name`.
+            ///
+            /// # Errors
+            /// [`LimitError`] when there is none of that name or `value` is out of its range.
+            pub fn set(&mut self, name: &str, value: u64) -> Result<(), LimitError> {
+                match name {
+                    $(stringify!($name) if ($min..=$max).contains(&value) => self.$name = value,
+                    stringify!($name) => return Err(LimitError::Range { min: $min, max: $max }),)+
+                    _ => return Err(LimitError::Unknown),
+                }
+                Ok(())
+            }
+
+            /// Name and value of each, in the order of this file.
+            pub fn values(&self) -> Vec<(&'static str, u64)> { vec![$((stringify!($name), self.$name),)+] }
+        }
+    };
+}
+
+/// One limit's name, default, range and meaning.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// Its key.
+    pub name: &'static str,
+    /// Its default.
+    pub default: u64,
+    /// Its smallest value.
+    pub min: u64,
+    /// Its largest value.
+    pub max: u64,
+    /// What it limits.
+    pub doc: &'static str,
+}
+
+/// Why a limit was not set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// No limit has this name.
+    #[error("no limit has this name")]
+    Unknown,
+    /// The value is out of range.
+    #[error("must be from {min} to {max}")]
+    Range {
+        /// Smallest.
+        min: u64,
+        /// Largest.
+        max: u64,
+    },
+}
+
+limits! {
+    /// Live leases that one identity may hold of one role.
+    live_leases_per_identity_and_role = 1000, 1..=10_000_000;
+    /// Credentials that one identity may ask for of one role in a minute, on one broker.
+    mints_per_minute_per_identity_and_role = 600, 1..=1_000_000;
+    /// Time for a TLS handshake.
+    handshake_milliseconds_max = 3000, 100..=60_000;
+    /// TLS handshakes under way at once; more are closed at once.
+    handshakes_at_once_max = 1024, 1..=100_000;
+    /// Open connections of the API; more are closed at once.
+    connections_at_once_max = 10_000, 1..=1_000_000;
+    /// Requests under way at once; more are answered 503.
+    requests_at_once_max = 4096, 1..=1_000_000;
+    /// Concurrent HTTP/2 streams of one connection.
+    streams_per_connection_max = 64, 1..=1000;
+    /// Size of a request's body.
+    body_bytes_max = 16_384, 256..=1_048_576;
+    /// Size of a request's headers.
+    header_bytes_max = 16_384, 1024..=1_048_576;
+    /// Time to read a request's headers, and for a connection to sit idle between requests.
+    header_seconds_max = 60, 1..=3600;
+    /// Age at which a kept connection is asked to close.
+    connection_seconds_max = 3600, 10..=86_400;
+    /// Longest `wait` of a lease's long poll.
+    wait_seconds_max = 60, 1..=600;
+    /// Leases in one page of a list.
+    page_leases_max = 1000, 1..=10_000;
+    /// Params in one request.
+    params_per_request_max = 16, 0..=256;
+    /// Leases that a bulk revocation may match without `expect`.
+    bulk_revoke_unexpected_max = 100, 0..=1_000_000;
+    /// Mints of one target that may wait for it; more are answered 503.
+    mints_waiting_per_target_max = 1024, 1..=100_000;
+    /// Time from recording a lease to its credential; past it the lease is ended.
+    mint_milliseconds_max = 15_000, 1000..=300_000;
+    /// Time for one batch of revocations in a target.
+    revoke_milliseconds_max = 60_000, 1000..=600_000;
+    /// First wait before a failed revocation is tried again.
+    revoke_retry_milliseconds_min = 1000, 10..=60_000;
+    /// Longest wait before a failed revocation is tried again.
+    revoke_retry_milliseconds_max = 300_000, 1000..=86_400_000;
+    /// Time between two passes of the reconciler over a target.
+    reconcile_seconds = 300, 1..=86_400;
+    /// How far the wall clock may be from the broker's own; past it nothing is minted or reaped.
+    clock_skew_milliseconds_max = 10_000, 100..=600_000;
+    /// How long a sweep is held that would end an unusual share of all live leases after a jump of the clock.
+    sweep_hold_seconds = 180, 1..=3600;
+    /// The share of all live leases, in percent, that is unusual to fall due in one jump.
+    sweep_share_percent_max = 50, 1..=100;
+    /// Sweeps of fewer leases are never held.
+    sweep_leases_min = 20, 1..=1_000_000;
+    /// Longest time from writing an audit line to its fsync; 0: every group is synced before it counts as written.
+    audit_fsync_milliseconds_max = 100, 0..=10_000;
+    /// Audit lines that may wait to be written; more are refused, and with them what they are for.
+    audit_waiting_lines_max = 10_000, 1..=1_000_000;
+    /// Refused handshakes that are audited one by one, per reason and minute; the rest are counted.
+    refused_handshakes_audited_per_minute = 10, 1..=10_000;
+    /// Changes of the store that may wait for the writer; more are answered 503.
+    store_waiting_writes_max = 8192, 1..=1_000_000;
+    /// Time to finish what is under way at shutdown.
+    shutdown_milliseconds_max = 15_000, 100..=20_000;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_is_within_its_own_range_and_can_be_set() {
+        let mut limits = Limits::default();
+        for known in ALL {
+            assert!((known.min..=known.max).contains(&known.default), "{}", known.name);
+            limits.set(known.name, known.max).unwrap();
+            assert!(limits.set(known.name, known.max + 1).is_err());
+        }
+        assert_eq!(limits.set("nope", 1), Err(LimitError::Unknown));
+    }
+}

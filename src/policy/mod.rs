@@ -1,0 +1,125 @@
+//! One question: may this identity do this? Pure; default deny. Grants decide first; a policy language may later take
+//! permissions away, never add any.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use leasehold_identity::SpiffeId;
+
+use crate::domain::grant::{Action, Grant};
+use crate::domain::role::Role;
+
+/// What decisions are made from: the roles and grants of one generation of the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// By name.
+    pub roles: BTreeMap<String, Arc<Role>>,
+    /// In the order of the file; the first that allows is the one named.
+    pub grants: Vec<Grant>,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Who.
+    pub identity: &'a SpiffeId,
+    /// Doing what.
+    pub action: Action,
+    /// On which role; `None` for what concerns the broker as a whole, which only a grant for all roles covers.
+    pub role: Option<&'a str>,
+    /// With which params.
+    pub params: &'a BTreeMap<String, String>,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Allowed by the grant of this name.
+    Allowed {
+        /// The grant.
+        grant: String,
+    },
+    /// Not allowed.
+    Denied(Denial),
+}
+
+/// Why not. The words never tell whether a role exists: to the outside, no grant and no such role are one answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// No grant names this identity for this action on this role.
+    #[error("no grant lets this identity {action} {on}")]
+    NoGrant {
+        /// The action.
+        action: Action,
+        /// The role, quoted, or `the broker`.
+        on: String,
+    },
+    /// A grant would do, but the params do not fit it.
+    #[error("grant {grant:?} allows it only with other params: {why}")]
+    Params {
+        /// The grant that came nearest.
+        grant: String,
+        /// Which param and why.
+        why: String,
+    },
+}
+
+impl Decision {
+    /// Whether it is allowed.
+    pub fn allowed(&self) -> bool {
+        matches!(self, Self::Allowed { .. })
+    }
+}
+
+/// Decides.
+pub fn decide(rules: &Rules, q: Question<'_>) -> Decision {
+    let no_grant = || Denial::NoGrant {
+        action: q.action,
+        on: q.role.map_or_else(|| "on the whole broker".to_owned(), |r| format!("on role {r:?}")),
+    };
+    let role = match q.role {
+        None => None,
+        Some(name) => match rules.roles.get(name) {
+            Some(role) => Some(role),
+            None => return Decision::Denied(no_grant()),
+        },
+    };
+    let mut nearest = None;
+    for grant in rules.grants.iter().filter(|g| covers(g, &q)) {
+        match role.map_or(Ok(()), |role| params_fit(role, grant, &q)) {
+            Ok(()) => return Decision::Allowed { grant: grant.name.clone() },
+            Err(why) => nearest = nearest.or(Some(Denial::Params { grant: grant.name.clone(), why })),
+        }
+    }
+    Decision::Denied(nearest.unwrap_or_else(no_grant))
+}
+
+fn covers(grant: &Grant, q: &Question<'_>) -> bool {
+    let role_fits = match q.role {
+        Some(role) => grant.roles.contains(role),
+        None => grant.roles == crate::domain::grant::RoleSet::All,
+    };
+    role_fits && grant.actions.contains(&q.action) && grant.identities.iter().any(|p| p.matches(q.identity))
+}
+
+/// Params matter where a credential is asked for: each declared one must be there in its form, and no other.
+fn params_fit(role: &Role, grant: &Grant, q: &Question<'_>) -> Result<(), String> {
+    if q.action != Action::Mint {
+        return Ok(());
+    }
+    for (name, pattern) in &role.params {
+        let value = q.params.get(name).ok_or_else(|| format!("param {name:?} is missing"))?;
+        if !pattern.matches(value) {
+            return Err(format!("param {name:?} must have the form {:?}", pattern.source()));
+        }
+        if let Some(narrower) = grant.params.get(name)
+            && !narrower.matches(value)
+        {
+            return Err(format!("param {name:?} must have the form {:?}", narrower.source()));
+        }
+    }
+    match q.params.keys().find(|name| !role.params.contains_key(*name)) {
+        Some(name) => Err(format!("the role takes no param {name:?}")),
+        None => Ok(()),
+    }
+}
