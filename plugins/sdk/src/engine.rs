@@ -168,6 +168,9 @@ pub struct Plan {
     pub revocable: Revocable,
     /// Whether the target itself stops new logins or calls at the lease's expiry.
     pub expires_in_target: bool,
+    /// What the caller passed: a renewal is decided again with the same.
+    #[serde(default)]
+    pub params: BTreeMap<String, String>,
     /// The engine's own part.
     pub body: serde_json::Value,
 }
