@@ -1,0 +1,126 @@
+//! What a caller receives, once.
+
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer, de};
+
+use super::secret;
+
+/// A credential, as its receiver holds it. It is not `Clone`, `Display` or `Serialize`; `Debug` shows no secret.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Credential {
+    /// A login of a database: `"kind": "database"`.
+    Database(DatabaseCredential),
+}
+
+/// A login of a database.
+#[derive(Debug)]
+pub struct DatabaseCredential {
+    /// The account's name.
+    pub username: String,
+    /// Its password.
+    pub password: SecretString,
+    /// Host to connect to.
+    pub host: String,
+    /// Port to connect to.
+    pub port: u16,
+    /// Database to open.
+    pub database: String,
+    /// All of it as one URL, password included.
+    pub url: SecretString,
+}
+
+/// Why a credential cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialError {
+    /// A kind that this version does not know.
+    #[error("a credential of the kind {0:?}, which this version does not know")]
+    UnknownKind(String),
+    /// A member that its kind needs is not there.
+    #[error("a credential of the kind {kind} without {member}")]
+    Missing {
+        /// The kind.
+        kind: &'static str,
+        /// The member.
+        member: &'static str,
+    },
+}
+
+impl Credential {
+    /// The word for its kind in the API.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Database(_) => "database",
+        }
+    }
+}
+
+/// Every member of every kind. One flat struct and not a tagged enum, because serde buffers what it reads for a tagged
+/// enum, secrets included, in memory that nobody wipes.
+#[derive(Deserialize)]
+struct Members {
+    kind: String,
+    username: Option<String>,
+    #[serde(default, deserialize_with = "secret::optional")]
+    password: Option<SecretString>,
+    host: Option<String>,
+    port: Option<u16>,
+    database: Option<String>,
+    #[serde(default, deserialize_with = "secret::optional")]
+    url: Option<SecretString>,
+}
+
+impl<'de> Deserialize<'de> for Credential {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Members::deserialize(from)?.into_credential().map_err(de::Error::custom)
+    }
+}
+
+impl Members {
+    fn into_credential(self) -> Result<Credential, CredentialError> {
+        match self.kind.as_str() {
+            "database" => self.into_database().map(Credential::Database),
+            other => Err(CredentialError::UnknownKind(other.chars().take(64).collect())),
+        }
+    }
+
+    fn into_database(self) -> Result<DatabaseCredential, CredentialError> {
+        let without = |member| CredentialError::Missing { kind: "database", member };
+        Ok(DatabaseCredential {
+            username: self.username.ok_or(without("username"))?,
+            password: self.password.ok_or(without("password"))?,
+            host: self.host.ok_or(without("host"))?,
+            port: self.port.ok_or(without("port"))?,
+            database: self.database.ok_or(without("database"))?,
+            url: self.url.ok_or(without("url"))?,
+        })
+    }
+}
+
+/// The same for the OpenAPI document, which is derived from what serde would do with a tagged enum.
+#[cfg(feature = "openapi")]
+#[allow(dead_code)] // only its schema is used
+pub(super) mod schema {
+    /// What a caller receives, once: `kind` and what that kind needs.
+    #[derive(serde::Deserialize, utoipa::ToSchema)]
+    #[serde(tag = "kind", rename_all = "snake_case")]
+    pub enum Credential {
+        /// A login of a database.
+        Database {
+            /// The account's name.
+            username: String,
+            /// Its password.
+            #[schema(format = "password")]
+            password: String,
+            /// Host to connect to.
+            host: String,
+            /// Port to connect to.
+            port: u16,
+            /// Database to open.
+            database: String,
+            /// All of it as one URL, password included.
+            #[schema(format = "password")]
+            url: String,
+        },
+    }
+}
