@@ -52,17 +52,11 @@ impl Window {
     }
 
     pub(crate) fn of(facts: &Facts) -> Self {
-        Self {
-            from: facts.not_before.saturating_mul(1000),
-            until: facts.not_after.saturating_mul(1000),
-        }
+        Self { from: facts.not_before.saturating_mul(1000), until: facts.not_after.saturating_mul(1000) }
     }
 
     fn and(self, other: Self) -> Self {
-        Self {
-            from: self.from.max(other.from),
-            until: self.until.min(other.until),
-        }
+        Self { from: self.from.max(other.from), until: self.until.min(other.until) }
     }
 }
 
@@ -73,24 +67,15 @@ pub(crate) fn verify(
     now_unix_ms: i64,
     usage: Usage,
 ) -> Result<Verified, Refusal> {
-    let unclaimed = |error| Refusal {
-        error,
-        claimed: None,
-    };
-    let (leaf, rest) = chain
-        .split_first()
-        .ok_or_else(|| unclaimed(SvidError::Malformed("the chain is empty")))?;
+    let unclaimed = |error| Refusal { error, claimed: None };
+    let (leaf, rest) = chain.split_first().ok_or_else(|| unclaimed(SvidError::Malformed("the chain is empty")))?;
     if chain.len() > CHAIN_CERTS_MAX {
-        return Err(unclaimed(SvidError::Malformed(
-            "the chain has too many certificates",
-        )));
+        return Err(unclaimed(SvidError::Malformed("the chain has too many certificates")));
     }
     let facts = Facts::read(leaf).map_err(unclaimed)?;
     let id = facts.spiffe_id().map_err(unclaimed)?;
-    verify_as(leaf, rest, &facts, &id, bundles, now_unix_ms, usage).map_err(|error| Refusal {
-        error,
-        claimed: Some(id),
-    })
+    verify_as(leaf, rest, &facts, &id, bundles, now_unix_ms, usage)
+        .map_err(|error| Refusal { error, claimed: Some(id) })
 }
 
 fn verify_as(
@@ -106,12 +91,7 @@ fn verify_as(
     let Some(bundle) = bundles.get(domain) else {
         return Err(SvidError::UnknownTrustDomain(domain.clone()));
     };
-    let path = Path {
-        bundle: &bundle.bundle,
-        domain,
-        now_unix_ms,
-        usage,
-    };
+    let path = Path { bundle: &bundle.bundle, domain, now_unix_ms, usage };
     let issuers = path.validate(leaf, intermediates)?;
     if let Some(broken) = facts.leaf_violations(id).into_iter().next() {
         return Err(broken);
@@ -134,11 +114,7 @@ struct Path<'a> {
 
 impl Path<'_> {
     /// Returns when all issuers of the path are valid.
-    fn validate(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-    ) -> Result<Window, SvidError> {
+    fn validate(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<Window, SvidError> {
         let anchors = self.anchors();
         if anchors.is_empty() {
             return Err(self.untrusted("the bundle holds no authority that is valid now"));
@@ -154,11 +130,7 @@ impl Path<'_> {
             let checked = self.check_issuers(path);
             let refused = checked.is_err();
             *found.borrow_mut() = checked.map(Some);
-            if refused {
-                Err(webpki::Error::UnknownIssuer)
-            } else {
-                Ok(())
-            }
+            if refused { Err(webpki::Error::UnknownIssuer) } else { Ok(()) }
         };
         let result = leaf.verify_for_usage(
             provider().signature_verification_algorithms.all,
@@ -185,12 +157,7 @@ impl Path<'_> {
             return Cow::Borrowed(anchors);
         }
         let pairs = anchors.iter().zip(windows);
-        Cow::Owned(
-            pairs
-                .filter(|(_, w)| valid(w))
-                .map(|(anchor, _)| anchor.clone())
-                .collect(),
-        )
+        Cow::Owned(pairs.filter(|(_, w)| valid(w)).map(|(anchor, _)| anchor.clone()).collect())
     }
 
     /// The issuers of a path that webpki found good: what webpki does not look at.
@@ -217,15 +184,10 @@ impl Path<'_> {
 
     fn explain(&self, error: &webpki::Error) -> SvidError {
         use webpki::Error as E;
-        let seconds =
-            |time: &rustls::pki_types::UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        let seconds = |time: &rustls::pki_types::UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
         match error {
-            E::CertExpired { not_after, .. } => SvidError::Expired {
-                not_after: seconds(not_after),
-            },
-            E::CertNotValidYet { not_before, .. } => SvidError::NotYetValid {
-                not_before: seconds(not_before),
-            },
+            E::CertExpired { not_after, .. } => SvidError::Expired { not_after: seconds(not_after) },
+            E::CertNotValidYet { not_before, .. } => SvidError::NotYetValid { not_before: seconds(not_before) },
             E::CaUsedAsEndEntity => SvidError::CaLeaf,
             E::EndEntityUsedAsCa => SvidError::BadIntermediate("it is not a certificate authority"),
             E::NameConstraintViolation | E::MalformedNameConstraint => SvidError::NameConstraints,
@@ -234,15 +196,9 @@ impl Path<'_> {
             }
             E::UnknownIssuer => self.untrusted("no authority there issued it"),
             E::InvalidSignatureForPublicKey => self.untrusted("a signature is wrong"),
-            E::PathLenConstraintViolated | E::MaximumPathDepthExceeded => {
-                self.untrusted("the path is too long")
-            }
+            E::PathLenConstraintViolated | E::MaximumPathDepthExceeded => self.untrusted("the path is too long"),
             E::UnsupportedCriticalExtension => self.untrusted("a critical extension is not known"),
-            E::BadDer
-            | E::BadDerTime
-            | E::InvalidCertValidity
-            | E::TrailingData(_)
-            | E::UnsupportedCertVersion => {
+            E::BadDer | E::BadDerTime | E::InvalidCertValidity | E::TrailingData(_) | E::UnsupportedCertVersion => {
                 SvidError::Malformed("a certificate of the chain is not proper X.509")
             }
             _ => self.untrusted("the path cannot be validated"),
@@ -250,9 +206,6 @@ impl Path<'_> {
     }
 
     fn untrusted(&self, why: &'static str) -> SvidError {
-        SvidError::UntrustedChain {
-            trust_domain: self.domain.clone(),
-            why,
-        }
+        SvidError::UntrustedChain { trust_domain: self.domain.clone(), why }
     }
 }

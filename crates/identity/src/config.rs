@@ -44,9 +44,6 @@ impl IdentityConfig {
         let bundles = self.bundles.values().map(|source| match source {
             BundleSource::File(path) => path.as_path(),
         });
-        [cert.as_path(), key.as_path()]
-            .into_iter()
-            .chain(bundles)
-            .collect()
+        [cert.as_path(), key.as_path()].into_iter().chain(bundles).collect()
     }
 }

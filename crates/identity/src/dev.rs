@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -99,8 +99,7 @@ impl DevCa {
         params.distinguished_name = ca_name(trust_domain);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.subject_alt_names =
-            vec![SanType::URI(format!("spiffe://{trust_domain}").try_into()?)];
+        params.subject_alt_names = vec![SanType::URI(format!("spiffe://{trust_domain}").try_into()?)];
         let cert = params.self_signed(&key)?;
         Ok(Self {
             trust_domain: trust_domain.clone(),
@@ -116,10 +115,7 @@ impl DevCa {
     /// A [`DevError`] naming the file that is missing or not such an authority.
     pub fn load(dir: &Path) -> Result<Self, DevError> {
         let (cert_path, key_path) = (dir.join(CA_CERT_FILE), dir.join(CA_KEY_FILE));
-        let cert_bad = |why: String| DevError::NotADevCa {
-            path: cert_path.clone(),
-            why,
-        };
+        let cert_bad = |why: String| DevError::NotADevCa { path: cert_path.clone(), why };
         let pem = files::read(&cert_path, SVID_FILE_BYTES_MAX)?;
         let cert = CertificateDer::from_pem_slice(&pem).map_err(|e| cert_bad(e.to_string()))?;
         let trust_domain = domain_of(&cert).map_err(cert_bad)?;
@@ -127,9 +123,7 @@ impl DevCa {
         let spki = rcgen::PublicKeyData::subject_public_key_info(&key);
         let same = facts::parse(&cert).is_ok_and(|read| read.public_key().raw == spki);
         if !same {
-            return Err(cert_bad(
-                "the key beside it belongs to another certificate".into(),
-            ));
+            return Err(cert_bad("the key beside it belongs to another certificate".into()));
         }
         let mut params = CertificateParams::default();
         params.distinguished_name = ca_name(&trust_domain);
@@ -162,10 +156,7 @@ impl DevCa {
     /// A [`DevError`] for an ID of another domain or without a path, or a lifetime of nothing.
     pub fn issue(&self, id: &SpiffeId, ttl: Duration) -> Result<DevSvid, DevError> {
         if id.trust_domain() != &self.trust_domain {
-            return Err(DevError::OtherTrustDomain {
-                id: id.clone(),
-                trust_domain: self.trust_domain.clone(),
-            });
+            return Err(DevError::OtherTrustDomain { id: id.clone(), trust_domain: self.trust_domain.clone() });
         }
         if id.path().is_empty() {
             return Err(DevError::RootPath(id.clone()));
@@ -175,18 +166,11 @@ impl DevCa {
         params.distinguished_name = DistinguishedName::new();
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.subject_alt_names = vec![SanType::URI(id.as_str().try_into()?)];
         params.use_authority_key_identifier_extension = true;
         let cert = params.signed_by(&key, &self.issuer)?;
-        Ok(DevSvid {
-            cert_pem: cert.pem(),
-            key_pem: Zeroizing::new(key.serialize_pem()),
-            not_after_unix_ms,
-        })
+        Ok(DevSvid { cert_pem: cert.pem(), key_pem: Zeroizing::new(key.serialize_pem()), not_after_unix_ms })
     }
 
     /// Its trust bundle as PEM.
@@ -261,17 +245,11 @@ fn domain_of(cert: &CertificateDer<'_>) -> Result<TrustDomain, String> {
 
 fn read_key(path: &Path) -> Result<KeyPair, DevError> {
     let pem = files::read(path, SVID_FILE_BYTES_MAX)?;
-    let bad = || DevError::NotADevCa {
-        path: path.into(),
-        why: "there is no usable private key".into(),
-    };
+    let bad = || DevError::NotADevCa { path: path.into(), why: "there is no usable private key".into() };
     let text = std::str::from_utf8(&pem).map_err(|_| bad())?;
     KeyPair::from_pem(text).map_err(|_| bad())
 }
 
 fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), DevError> {
-    files::write_atomically(path, content, mode).map_err(|source| DevError::Write {
-        path: path.into(),
-        source,
-    })
+    files::write_atomically(path, content, mode).map_err(|source| DevError::Write { path: path.into(), source })
 }

@@ -65,9 +65,7 @@ pub enum SvidError {
         not_before: i64,
     },
     /// The chain has name constraints that it breaks, or that cannot be judged (those on URIs and on directory names).
-    #[error(
-        "the chain has name constraints that are broken or cannot be judged (URI constraints never can)"
-    )]
+    #[error("the chain has name constraints that are broken or cannot be judged (URI constraints never can)")]
     NameConstraints,
     /// A certificate between leaf and authority may not sign (X509-SVID 4.1, 4.3, 3.2).
     #[error("an intermediate certificate is not fit to sign: {0}")]
@@ -195,9 +193,7 @@ impl From<io::Error> for HandshakeError {
 
 fn refusal_in(error: &rustls::Error) -> Option<&Refusal> {
     match error {
-        rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) => {
-            other.0.downcast_ref()
-        }
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) => other.0.downcast_ref(),
         _ => None,
     }
 }

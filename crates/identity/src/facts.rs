@@ -42,9 +42,7 @@ pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, SvidError> {
     match X509Certificate::from_der(der) {
         Ok(([], cert)) => Ok(cert),
         Ok(_) => Err(SvidError::Malformed("bytes follow the certificate")),
-        Err(_) => Err(SvidError::Malformed(
-            "it is not an X.509 certificate in DER",
-        )),
+        Err(_) => Err(SvidError::Malformed("it is not an X.509 certificate in DER")),
     }
 }
 
@@ -87,14 +85,9 @@ impl Facts {
             ParsedExtension::BasicConstraints(basic) => self.is_ca = basic.ca,
             ParsedExtension::KeyUsage(usage) => self.key_usage = Some((*usage, extension.critical)),
             ParsedExtension::ExtendedKeyUsage(eku) => {
-                self.eku = Some(Eku {
-                    server_auth: eku.server_auth,
-                    client_auth: eku.client_auth,
-                });
+                self.eku = Some(Eku { server_auth: eku.server_auth, client_auth: eku.client_auth });
             }
-            ParsedExtension::NameConstraints(names) => {
-                self.uri_name_constraints = constrains_uris(names)
-            }
+            ParsedExtension::NameConstraints(names) => self.uri_name_constraints = constrains_uris(names),
             _ if matters(extension) => {
                 return Err(SvidError::Malformed("an extension cannot be read"));
             }
@@ -116,14 +109,8 @@ impl Facts {
     pub(crate) fn spiffe_id(&self) -> Result<SpiffeId, SvidError> {
         match self.uris.as_slice() {
             [] => Err(SvidError::NoUriSan),
-            [Some(uri)] => SpiffeId::parse(uri).map_err(|why| SvidError::BadSpiffeId {
-                text: cut(uri),
-                why,
-            }),
-            [None] => Err(SvidError::BadSpiffeId {
-                text: String::new(),
-                why: IdError::NotSpiffe,
-            }),
+            [Some(uri)] => SpiffeId::parse(uri).map_err(|why| SvidError::BadSpiffeId { text: cut(uri), why }),
+            [None] => Err(SvidError::BadSpiffeId { text: String::new(), why: IdError::NotSpiffe }),
             several => Err(SvidError::SeveralUriSans(several.len())),
         }
     }
@@ -140,12 +127,8 @@ impl Facts {
         broken.extend(self.leaf_key_usage().map(SvidError::KeyUsage));
         // The chain validator asks for the side in use only; SPIFFE asks for both.
         match self.eku {
-            Some(Eku {
-                server_auth: false, ..
-            }) => broken.push(SvidError::ExtendedKeyUsage("it lacks serverAuth")),
-            Some(Eku {
-                client_auth: false, ..
-            }) => broken.push(SvidError::ExtendedKeyUsage("it lacks clientAuth")),
+            Some(Eku { server_auth: false, .. }) => broken.push(SvidError::ExtendedKeyUsage("it lacks serverAuth")),
+            Some(Eku { client_auth: false, .. }) => broken.push(SvidError::ExtendedKeyUsage("it lacks clientAuth")),
             _ => {}
         }
         broken
@@ -173,9 +156,7 @@ impl Facts {
             None => return Some("it has no key usage"),
         }
         match self.spiffe_id() {
-            Ok(id) if !id.path().is_empty() => {
-                Some("its SPIFFE ID has a path, as a workload's has")
-            }
+            Ok(id) if !id.path().is_empty() => Some("its SPIFFE ID has a path, as a workload's has"),
             _ => None,
         }
     }

@@ -13,23 +13,15 @@ const OTHERS_MAY_READ: u32 = 0o044;
 
 /// Reads a file whole. The buffer is wiped when it is dropped: it may be a key.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
-    let failed = |source| IdentityError::Read {
-        path: path.into(),
-        source,
-    };
+    let failed = |source| IdentityError::Read { path: path.into(), source };
     let file = File::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
     // Room for all of it at once: a buffer that grows leaves copies behind that nobody wipes.
     let room = usize::try_from(length.min(limit)).unwrap_or(0) + 1;
     let mut content = Zeroizing::new(Vec::with_capacity(room));
-    file.take(limit + 1)
-        .read_to_end(&mut content)
-        .map_err(failed)?;
+    file.take(limit + 1).read_to_end(&mut content).map_err(failed)?;
     if content.len() as u64 > limit {
-        return Err(IdentityError::TooLarge {
-            path: path.into(),
-            limit,
-        });
+        return Err(IdentityError::TooLarge { path: path.into(), limit });
     }
     Ok(content)
 }
@@ -46,11 +38,7 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Re
     let beside = Path::new(&beside);
     let _ = fs::remove_file(beside);
     let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(beside)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(beside)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(beside, path)

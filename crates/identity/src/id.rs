@@ -101,10 +101,7 @@ impl SpiffeId {
         };
         let domain = TrustDomain::parse(domain)?;
         check_path(path)?;
-        Ok(Self {
-            text: text.into(),
-            domain,
-        })
+        Ok(Self { text: text.into(), domain })
     }
 
     /// The whole ID as it was written.
@@ -249,14 +246,10 @@ mod tests {
 
     #[test]
     fn parts_of_an_id() {
-        let id =
-            SpiffeId::parse("spiffe://prod.example.org/ns/billing/sa/Web-1_x.y").expect("good");
+        let id = SpiffeId::parse("spiffe://prod.example.org/ns/billing/sa/Web-1_x.y").expect("good");
         assert_eq!(id.trust_domain().as_str(), "prod.example.org");
         assert_eq!(id.path(), "/ns/billing/sa/Web-1_x.y");
-        assert_eq!(
-            id.segments().collect::<Vec<_>>(),
-            ["ns", "billing", "sa", "Web-1_x.y"]
-        );
+        assert_eq!(id.segments().collect::<Vec<_>>(), ["ns", "billing", "sa", "Web-1_x.y"]);
         let domain = SpiffeId::parse("spiffe://10.0.0.1").expect("good");
         assert_eq!(domain.path(), "");
         assert_eq!(domain.segments().count(), 0);

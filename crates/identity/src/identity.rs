@@ -14,8 +14,8 @@ use crate::snapshot::{Notes, Snapshot, announce, read_bundle};
 use crate::svid::OwnSvid;
 use crate::tls::Acceptor;
 use crate::{
-    BundleSource, IdentityConfig, IdentityError, IdentityStatus, SpiffeId, SvidError, SvidSource,
-    clock, watch as watcher,
+    BundleSource, IdentityConfig, IdentityError, IdentityStatus, SpiffeId, SvidError, SvidSource, clock,
+    watch as watcher,
 };
 
 /// The own SVID, the trust bundles, and everything that is decided by them.
@@ -57,17 +57,10 @@ impl Identity {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn from_files(cert: &Path, key: &Path, bundle: &Path) -> Result<Arc<Self>, IdentityError> {
-        let svid = SvidSource::Files {
-            cert: cert.into(),
-            key: key.into(),
-        };
+        let svid = SvidSource::Files { cert: cert.into(), key: key.into() };
         let trust_domain = OwnSvid::load(&svid)?.spiffe_id.trust_domain().clone();
         let bundles = BTreeMap::from([(trust_domain.clone(), BundleSource::File(bundle.into()))]);
-        Self::load(IdentityConfig {
-            trust_domain,
-            svid,
-            bundles,
-        })
+        Self::load(IdentityConfig { trust_domain, svid, bundles })
     }
 
     /// The own SPIFFE ID, at this moment.
@@ -111,9 +104,7 @@ impl Identity {
     /// The [`SvidError`] that a new handshake would end with.
     pub fn recheck(&self, peer: &Peer, now_unix_ms: i64) -> Result<(), SvidError> {
         if now_unix_ms > peer.not_after_unix_ms {
-            return Err(SvidError::Expired {
-                not_after: peer.not_after_unix_ms.div_euclid(1000),
-            });
+            return Err(SvidError::Expired { not_after: peer.not_after_unix_ms.div_euclid(1000) });
         }
         let snapshot = self.snapshot.load();
         let present = snapshot.bundles.get(peer.spiffe_id.trust_domain());
@@ -195,14 +186,10 @@ impl Next {
     }
 
     fn take_svid(&mut self, config: &IdentityConfig) {
-        let loaded = OwnSvid::load(&config.svid).and_then(|svid| {
-            svid.check_domain(&config.svid, &config.trust_domain)
-                .map(|()| svid)
-        });
+        let loaded = OwnSvid::load(&config.svid)
+            .and_then(|svid| svid.check_domain(&config.svid, &config.trust_domain).map(|()| svid));
         match loaded {
-            Ok(svid)
-                if svid.cert_sha256 == self.svid.cert_sha256
-                    && svid.warnings == self.svid.warnings => {}
+            Ok(svid) if svid.cert_sha256 == self.svid.cert_sha256 && svid.warnings == self.svid.warnings => {}
             Ok(svid) => {
                 tracing::info!(spiffe_id = %svid.spiffe_id, not_after_unix_ms = svid.not_after_ms, "own SVID in use");
                 self.svid = Arc::new(svid);
@@ -217,13 +204,7 @@ impl Next {
 
     fn take_bundle(&mut self, domain: &crate::TrustDomain, source: &BundleSource) {
         let in_use = self.bundles.get(domain);
-        match read_bundle(
-            domain,
-            source,
-            in_use.map(|b| &**b),
-            self.generation,
-            self.now_unix_ms,
-        ) {
+        match read_bundle(domain, source, in_use.map(|b| &**b), self.generation, self.now_unix_ms) {
             Ok(None) => {}
             Ok(Some(bundle)) => {
                 announce(domain, &bundle.bundle);
@@ -248,11 +229,7 @@ impl Next {
         if !self.found.changed && !news {
             return self.found;
         }
-        let generation = if self.found.changed {
-            self.generation
-        } else {
-            old.generation
-        };
+        let generation = if self.found.changed { self.generation } else { old.generation };
         match Snapshot::new(generation, self.svid, Arc::new(self.bundles), self.notes) {
             Ok(snapshot) => identity.put(snapshot),
             Err(error) => {

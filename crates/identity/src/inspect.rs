@@ -67,8 +67,7 @@ pub fn inspect(pem: &[u8]) -> Result<Vec<CertReport>, InspectError> {
     for der in CertificateDer::pem_slice_iter(pem) {
         let der = der.map_err(|e| InspectError::Pem(e.to_string()))?;
         let number = reports.len() + 1;
-        let report =
-            inspect_der(&der).map_err(|source| InspectError::Unreadable { number, source })?;
+        let report = inspect_der(&der).map_err(|source| InspectError::Unreadable { number, source })?;
         reports.push(report);
     }
     if reports.is_empty() {
@@ -103,17 +102,11 @@ pub fn inspect_der(der: &[u8]) -> Result<CertReport, SvidError> {
 fn violations(facts: &Facts, id: &Result<SpiffeId, SvidError>) -> Vec<String> {
     if facts.is_ca {
         let broken = facts.signer_violation().map(str::to_owned);
-        let constrained = facts
-            .uri_name_constraints
-            .then(|| SvidError::NameConstraints.to_string());
+        let constrained = facts.uri_name_constraints.then(|| SvidError::NameConstraints.to_string());
         return broken.into_iter().chain(constrained).collect();
     }
     match id {
-        Ok(id) => facts
-            .leaf_violations(id)
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        Ok(id) => facts.leaf_violations(id).iter().map(ToString::to_string).collect(),
         Err(error) => vec![error.to_string()],
     }
 }

@@ -32,10 +32,7 @@ struct Proof {
 
 impl Proof {
     fn of(verified: &Verified) -> Arc<Self> {
-        Arc::new(Self {
-            generation: verified.generation,
-            window: verified.window,
-        })
+        Arc::new(Self { generation: verified.generation, window: verified.window })
     }
 }
 
@@ -45,10 +42,7 @@ impl Peer {
         Self {
             spiffe_id: verified.spiffe_id,
             not_after_unix_ms: verified.not_after_ms,
-            cert_sha256: chain
-                .first()
-                .map(|leaf| sha256_hex(leaf))
-                .unwrap_or_default(),
+            cert_sha256: chain.first().map(|leaf| sha256_hex(leaf)).unwrap_or_default(),
             chain: chain.iter().map(|cert| cert.clone().into_owned()).collect(),
             proof: Arc::new(ArcSwap::new(proof)),
         }

@@ -9,10 +9,7 @@ use crate::bundle::{BundleError, DomainBundle, TrustBundle};
 use crate::chain::Bundles;
 use crate::limits::BUNDLE_FILE_BYTES_MAX;
 use crate::svid::OwnSvid;
-use crate::{
-    BundleSource, DomainStatus, IdentityConfig, IdentityError, IdentityStatus, TrustDomain, files,
-    tls,
-};
+use crate::{BundleSource, DomainStatus, IdentityConfig, IdentityError, IdentityStatus, TrustDomain, files, tls};
 
 /// One consistent state.
 #[derive(Debug)]
@@ -33,11 +30,7 @@ pub(crate) struct Notes {
 
 impl Snapshot {
     /// Reads everything; any error is an error of the whole.
-    pub(crate) fn load(
-        config: &IdentityConfig,
-        generation: u64,
-        now_unix_ms: i64,
-    ) -> Result<Self, IdentityError> {
+    pub(crate) fn load(config: &IdentityConfig, generation: u64, now_unix_ms: i64) -> Result<Self, IdentityError> {
         if !config.bundles.contains_key(&config.trust_domain) {
             return Err(IdentityError::NoOwnBundle(config.trust_domain.clone()));
         }
@@ -51,12 +44,7 @@ impl Snapshot {
                 bundles.insert(domain.clone(), Arc::new(bundle));
             }
         }
-        Self::new(
-            generation,
-            Arc::new(svid),
-            Arc::new(bundles),
-            Notes::default(),
-        )
+        Self::new(generation, Arc::new(svid), Arc::new(bundles), Notes::default())
     }
 
     pub(crate) fn new(
@@ -66,13 +54,7 @@ impl Snapshot {
         notes: Notes,
     ) -> Result<Self, IdentityError> {
         let server = tls::server_config(&svid, &bundles)?;
-        Ok(Self {
-            generation,
-            svid,
-            bundles,
-            server,
-            notes,
-        })
+        Ok(Self { generation, svid, bundles, server, notes })
     }
 
     pub(crate) fn status(&self, now_unix_ms: i64) -> IdentityStatus {
@@ -83,11 +65,7 @@ impl Snapshot {
             svid_ok: svid_problem.is_none(),
             svid_problem,
             svid_last_error: self.notes.svid.clone(),
-            domains: self
-                .bundles
-                .iter()
-                .map(|(d, b)| self.domain_status(d, &b.bundle))
-                .collect(),
+            domains: self.bundles.iter().map(|(d, b)| self.domain_status(d, &b.bundle)).collect(),
             warnings: self.svid.warnings.clone(),
             generation: self.generation,
         }
@@ -119,26 +97,15 @@ pub(crate) fn read_bundle(
     if in_use.is_some_and(|used| used.content == *content) {
         return Ok(None);
     }
-    let bad = |source| IdentityError::BadBundle {
-        trust_domain: domain.clone(),
-        path: path.clone(),
-        source,
-    };
+    let bad = |source| IdentityError::BadBundle { trust_domain: domain.clone(), path: path.clone(), source };
     let bundle = TrustBundle::parse(&content, now_unix_ms).map_err(bad)?;
-    let sequences = (
-        bundle.sequence(),
-        in_use.and_then(|used| used.bundle.sequence()),
-    );
+    let sequences = (bundle.sequence(), in_use.and_then(|used| used.bundle.sequence()));
     if let (Some(found), Some(in_use)) = sequences
         && found < in_use
     {
         return Err(bad(BundleError::SequenceBack { found, in_use }));
     }
-    Ok(Some(DomainBundle {
-        bundle,
-        generation,
-        content: content.to_vec(),
-    }))
+    Ok(Some(DomainBundle { bundle, generation, content: content.to_vec() }))
 }
 
 /// Says loudly what an operator must know of a bundle that came into use.

@@ -31,10 +31,7 @@ impl OwnSvid {
     pub(crate) fn load(source: &SvidSource) -> Result<Self, IdentityError> {
         let SvidSource::Files { cert, key } = source;
         let chain = read_chain(cert)?;
-        let not_an_svid = |source| IdentityError::NotAnSvid {
-            path: cert.clone(),
-            source,
-        };
+        let not_an_svid = |source| IdentityError::NotAnSvid { path: cert.clone(), source };
         let facts = Facts::read(&chain[0]).map_err(not_an_svid)?;
         let spiffe_id = facts.spiffe_id().map_err(not_an_svid)?;
         if let Some(broken) = facts.leaf_violations(&spiffe_id).into_iter().next() {
@@ -44,10 +41,7 @@ impl OwnSvid {
         let certified = certify(source, chain)?;
         let mut warnings = Vec::new();
         if files::others_may_read(key) {
-            warnings.push(format!(
-                "the private key {} can be read by others than its owner",
-                key.display()
-            ));
+            warnings.push(format!("the private key {} can be read by others than its owner", key.display()));
         }
         Ok(Self {
             spiffe_id,
@@ -58,11 +52,7 @@ impl OwnSvid {
         })
     }
 
-    pub(crate) fn check_domain(
-        &self,
-        source: &SvidSource,
-        expected: &TrustDomain,
-    ) -> Result<(), IdentityError> {
+    pub(crate) fn check_domain(&self, source: &SvidSource, expected: &TrustDomain) -> Result<(), IdentityError> {
         let SvidSource::Files { cert, .. } = source;
         if self.spiffe_id.trust_domain() == expected {
             return Ok(());
@@ -82,10 +72,7 @@ impl OwnSvid {
 }
 
 fn read_chain(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-    let bad = |why: String| IdentityError::BadCertificate {
-        path: path.into(),
-        why,
-    };
+    let bad = |why: String| IdentityError::BadCertificate { path: path.into(), why };
     let pem = files::read(path, SVID_FILE_BYTES_MAX)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let chain = chain.map_err(|e| bad(e.to_string()))?;
@@ -95,23 +82,13 @@ fn read_chain(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, Id
     Ok(chain)
 }
 
-fn certify(
-    source: &SvidSource,
-    chain: Vec<CertificateDer<'static>>,
-) -> Result<CertifiedKey, IdentityError> {
+fn certify(source: &SvidSource, chain: Vec<CertificateDer<'static>>) -> Result<CertifiedKey, IdentityError> {
     let SvidSource::Files { cert, key } = source;
-    let bad = |why: String| IdentityError::BadKey {
-        path: key.clone(),
-        why,
-    };
+    let bad = |why: String| IdentityError::BadKey { path: key.clone(), why };
     let pem = files::read(key, SVID_FILE_BYTES_MAX)?;
     // Of a damaged key only the kind of damage is told: parser messages may quote what they read.
-    let der = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
-        bad(
-            "there is no readable PRIVATE KEY block (a key with a passphrase cannot be used)"
-                .into(),
-        )
-    })?;
+    let der = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| bad("there is no readable PRIVATE KEY block (a key with a passphrase cannot be used)".into()))?;
     let signer = provider()
         .key_provider
         .load_private_key(der)
@@ -119,9 +96,6 @@ fn certify(
     let certified = CertifiedKey::new(chain, signer);
     match certified.keys_match() {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
-        Err(_) => Err(IdentityError::KeyMismatch {
-            cert: cert.clone(),
-            key: key.clone(),
-        }),
+        Err(_) => Err(IdentityError::KeyMismatch { cert: cert.clone(), key: key.clone() }),
     }
 }

@@ -82,10 +82,7 @@ impl Directories {
         if let Err(error) = &watcher {
             tracing::warn!(%error, "changed files are noticed only every {WATCH_POLL_MS} ms");
         }
-        Self {
-            watcher: watcher.ok(),
-            watched: BTreeSet::new(),
-        }
+        Self { watcher: watcher.ok(), watched: BTreeSet::new() }
     }
 
     /// Brings the watches in line. One that cannot be set (the directory is missing) is tried again at the next pass.
@@ -102,11 +99,7 @@ impl Directories {
             keep
         });
         for directory in wanted {
-            if !self.watched.contains(directory)
-                && watcher
-                    .watch(directory, RecursiveMode::NonRecursive)
-                    .is_ok()
-            {
+            if !self.watched.contains(directory) && watcher.watch(directory, RecursiveMode::NonRecursive).is_ok() {
                 self.watched.insert(directory.clone());
             }
         }

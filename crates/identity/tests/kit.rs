@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use leasehold_identity::dev::DevCa;
 use leasehold_identity::{
-    BundleSource, Connector, HandshakeError, Identity, IdentityConfig, Peer, SpiffeId, SvidSource,
-    TrustDomain,
+    BundleSource, Connector, HandshakeError, Identity, IdentityConfig, Peer, SpiffeId, SvidSource, TrustDomain,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -69,8 +68,7 @@ impl Home {
 
     /// A configuration with the SVID of that name and further bundles, file by trust domain.
     pub fn config(&self, name: &str, others: &[(&str, &Path)]) -> IdentityConfig {
-        let mut bundles =
-            BTreeMap::from([(domain(DOMAIN), BundleSource::File(self.path("bundle.pem")))]);
+        let mut bundles = BTreeMap::from([(domain(DOMAIN), BundleSource::File(self.path("bundle.pem")))]);
         for (other, path) in others {
             bundles.insert(domain(other), BundleSource::File((*path).into()));
         }

@@ -1,5 +1,11 @@
 //! The conformance suite of the identity crate: each rule as one good and one bad certificate, bundle or handshake.
 
+mod bundles;
+mod chain;
+mod dev;
 mod follow;
 mod handshake;
+mod ids;
 mod kit;
+mod leaf;
+mod mint;

@@ -10,26 +10,17 @@ const KNOWN_KTY: [&str; 3] = ["EC", "RSA", "OKP"];
 
 pub(super) fn parse(content: &[u8], now_unix_ms: i64) -> Result<TrustBundle, BundleError> {
     let document = json::parse(content).map_err(|e| BundleError::Json(cut(&e.to_string())))?;
-    let document = document
-        .as_object()
-        .ok_or(BundleError::NotSpiffe("it is not a JSON object"))?;
-    let keys = document
-        .get("keys")
-        .and_then(Value::as_array)
-        .ok_or(BundleError::NotSpiffe("there is no list \"keys\""))?;
-    let mut bundle = TrustBundle {
-        sequence: sequence(document)?,
-        ..TrustBundle::default()
-    };
+    let document = document.as_object().ok_or(BundleError::NotSpiffe("it is not a JSON object"))?;
+    let keys =
+        document.get("keys").and_then(Value::as_array).ok_or(BundleError::NotSpiffe("there is no list \"keys\""))?;
+    let mut bundle = TrustBundle { sequence: sequence(document)?, ..TrustBundle::default() };
     for (at, key) in keys.iter().enumerate() {
         let name = format!("keys[{at}]");
         match authority(key) {
             Entry::Authority(der) => match bundle.add(der.into(), now_unix_ms, &name) {
                 Ok(()) => {}
                 Err(AddError::TooMany) => return Err(BundleError::TooMany),
-                Err(AddError::Unreadable(why)) => {
-                    bundle.ignored.push(format!("{name} is left out: {why}"))
-                }
+                Err(AddError::Unreadable(why)) => bundle.ignored.push(format!("{name} is left out: {why}")),
             },
             Entry::NotOurs => {}
             Entry::Ignored(why) => bundle.ignored.push(format!("{name} is left out: {why}")),
@@ -62,11 +53,7 @@ fn authority(key: &Value) -> Entry {
         return Entry::Ignored("an x509-svid key must not have a kid");
     }
     // Only the first certificate is the authority; what follows it must not be trusted.
-    let first = key
-        .get("x5c")
-        .and_then(Value::as_array)
-        .and_then(|certs| certs.first())
-        .and_then(Value::as_str);
+    let first = key.get("x5c").and_then(Value::as_array).and_then(|certs| certs.first()).and_then(Value::as_str);
     let Some(first) = first else {
         return Entry::Ignored("it has no x5c");
     };
@@ -80,9 +67,9 @@ fn sequence(document: &Map<String, Value>) -> Result<Option<u64>, BundleError> {
     match document.get("spiffe_sequence") {
         None => Ok(None),
         Some(value) => {
-            let number = value.as_u64().ok_or(BundleError::NotSpiffe(
-                "spiffe_sequence is not a whole number from 0 to 2^64-1",
-            ))?;
+            let number = value
+                .as_u64()
+                .ok_or(BundleError::NotSpiffe("spiffe_sequence is not a whole number from 0 to 2^64-1"))?;
             Ok(Some(number))
         }
     }

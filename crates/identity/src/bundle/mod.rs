@@ -129,10 +129,7 @@ impl TrustBundle {
         // Two certificates may hold the same name and key; the one that lasts longest counts, unless any is constrained.
         let same = |i: &usize| self.anchors[*i] == *anchor;
         let alike: Vec<usize> = (0..self.anchors.len()).filter(same).collect();
-        let longest = alike
-            .iter()
-            .map(|i| self.windows[*i])
-            .max_by_key(|window| window.until)?;
+        let longest = alike.iter().map(|i| self.windows[*i]).max_by_key(|window| window.until)?;
         Some((longest, alike.iter().any(|i| self.constrained[*i])))
     }
 
@@ -158,20 +155,13 @@ impl TrustBundle {
     }
 
     /// Takes one certificate in, or notes why not.
-    fn add(
-        &mut self,
-        der: CertificateDer<'static>,
-        now_unix_ms: i64,
-        name: &str,
-    ) -> Result<(), AddError> {
+    fn add(&mut self, der: CertificateDer<'static>, now_unix_ms: i64, name: &str) -> Result<(), AddError> {
         let facts = Facts::read(&der).map_err(|e| AddError::Unreadable(e.to_string()))?;
-        let anchor = webpki::anchor_from_trusted_cert(&der)
-            .map_err(|e| AddError::Unreadable(e.to_string()))?
-            .to_owned();
+        let anchor =
+            webpki::anchor_from_trusted_cert(&der).map_err(|e| AddError::Unreadable(e.to_string()))?.to_owned();
         let window = Window::of(&facts);
         if window.until < now_unix_ms {
-            self.ignored
-                .push(format!("{name} is left out: it has expired"));
+            self.ignored.push(format!("{name} is left out: it has expired"));
             return Ok(());
         }
         if let Some(why) = facts.signer_violation() {

@@ -37,13 +37,8 @@ impl Acceptor {
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         // The verifier has passed this chain a moment ago. It is verified once more, and not only read, so that no `Peer` can
         // come from a certificate that the rules did not pass, whatever rustls does in between.
-        let verified = chain::verify(
-            chain,
-            &snapshot.bundles,
-            clock::now_unix_ms(),
-            Usage::Client,
-        )
-        .map_err(|refusal| HandshakeError::svid(refusal.error, refusal.claimed))?;
+        let verified = chain::verify(chain, &snapshot.bundles, clock::now_unix_ms(), Usage::Client)
+            .map_err(|refusal| HandshakeError::svid(refusal.error, refusal.claimed))?;
         let peer = Peer::new(verified, chain);
         Ok((stream, peer))
     }

@@ -27,12 +27,7 @@ impl Connector {
     /// A connector that shows the SVID of `identity` and accepts the server `server` only, by its exact ID.
     /// Offers HTTP/2 and HTTP/1.1 unless told otherwise.
     pub fn new(identity: Arc<Identity>, server: SpiffeId) -> Self {
-        Self {
-            identity,
-            server,
-            alpn: vec![ALPN_H2.to_vec(), ALPN_HTTP_1_1.to_vec()],
-            config: ArcSwapOption::empty(),
-        }
+        Self { identity, server, alpn: vec![ALPN_H2.to_vec(), ALPN_HTTP_1_1.to_vec()], config: ArcSwapOption::empty() }
     }
 
     /// Offers these protocols (ALPN, RFC 7301), most wanted first.

@@ -26,23 +26,18 @@ const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
 
 /// The one cryptography provider. Passed explicitly everywhere: the process-wide default is for others to set or not.
 pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
-    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-        LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
     &PROVIDER
 }
 
-pub(crate) fn server_config(
-    svid: &OwnSvid,
-    bundles: &Arc<Bundles>,
-) -> Result<Arc<ServerConfig>, IdentityError> {
+pub(crate) fn server_config(svid: &OwnSvid, bundles: &Arc<Bundles>) -> Result<Arc<ServerConfig>, IdentityError> {
     let verifier = verifier::SvidVerifier::of_clients(Arc::clone(bundles));
     let resolver = SingleCertAndKey::from(Arc::clone(&svid.certified));
-    let mut config =
-        ServerConfig::builder_with_details(Arc::clone(provider()), Arc::new(WallClock))
-            .with_protocol_versions(&[&TLS13])
-            .map_err(|e| IdentityError::Tls(e.to_string()))?
-            .with_client_cert_verifier(Arc::new(verifier))
-            .with_cert_resolver(Arc::new(resolver));
+    let mut config = ServerConfig::builder_with_details(Arc::clone(provider()), Arc::new(WallClock))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|e| IdentityError::Tls(e.to_string()))?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(Arc::new(resolver));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
@@ -58,12 +53,11 @@ pub(crate) fn client_config(
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
     let verifier = verifier::SvidVerifier::of_server(Arc::clone(bundles), server.clone());
     let resolver = SingleCertAndKey::from(Arc::clone(&svid.certified));
-    let mut config =
-        ClientConfig::builder_with_details(Arc::clone(provider()), Arc::new(WallClock))
-            .with_protocol_versions(&[&TLS13])?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_cert_resolver(Arc::new(resolver));
+    let mut config = ClientConfig::builder_with_details(Arc::clone(provider()), Arc::new(WallClock))
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_cert_resolver(Arc::new(resolver));
     config.resumption = rustls::client::Resumption::disabled();
     config.enable_early_data = false;
     // Servers are known by their SPIFFE ID; a host name would tell the network something for nothing.

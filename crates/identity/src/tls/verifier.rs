@@ -23,17 +23,11 @@ pub(super) struct SvidVerifier {
 
 impl SvidVerifier {
     pub(super) fn of_clients(bundles: Arc<Bundles>) -> Self {
-        Self {
-            bundles,
-            server: None,
-        }
+        Self { bundles, server: None }
     }
 
     pub(super) fn of_server(bundles: Arc<Bundles>, server: SpiffeId) -> Self {
-        Self {
-            bundles,
-            server: Some(server),
-        }
+        Self { bundles, server: Some(server) }
     }
 
     fn verify(
@@ -44,9 +38,7 @@ impl SvidVerifier {
         usage: Usage,
     ) -> Result<Verified, Refusal> {
         let chain: Vec<_> = std::iter::once(leaf).chain(rest).cloned().collect();
-        let now_unix_ms = i64::try_from(now.as_secs())
-            .unwrap_or(i64::MAX)
-            .saturating_mul(1000);
+        let now_unix_ms = i64::try_from(now.as_secs()).unwrap_or(i64::MAX).saturating_mul(1000);
         chain::verify(&chain, &self.bundles, now_unix_ms, usage)
     }
 
@@ -55,12 +47,7 @@ impl SvidVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &provider().signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
     }
 }
 
@@ -99,9 +86,7 @@ impl ClientCertVerifier for SvidVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        provider().signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -114,16 +99,11 @@ impl ServerCertVerifier for SvidVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let found = self
-            .verify(end_entity, intermediates, now, Usage::Server)?
-            .spiffe_id;
+        let found = self.verify(end_entity, intermediates, now, Usage::Server)?.spiffe_id;
         match &self.server {
             Some(expected) if *expected == found => Ok(ServerCertVerified::assertion()),
             Some(expected) => {
-                let error = SvidError::WrongServerId {
-                    expected: expected.clone(),
-                    found: found.clone(),
-                };
+                let error = SvidError::WrongServerId { expected: expected.clone(), found: found.clone() };
                 let claimed = Some(found);
                 Err(Refusal { error, claimed }.into())
             }
@@ -151,9 +131,7 @@ impl ServerCertVerifier for SvidVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        provider().signature_verification_algorithms.supported_schemes()
     }
 }
 
