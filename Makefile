@@ -1,0 +1,39 @@
+# `make` alone tells what there is. Demo and tests share one build profile, so that the second builds little.
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test bench setup fmt lint check fuzz
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Install what is missing, build, and run the whole story on throwaway parts
+	scripts/setup
+	cargo build
+	target/debug/leasehold dev --demo
+
+dev: ## Keep a whole broker with throwaway CA, store and database running, and show commands to try
+	scripts/setup
+	cargo build
+	target/debug/leasehold dev
+
+test: ## Install what the tests need and run all of them
+	scripts/setup --tests
+	cargo test --workspace --no-fail-fast
+
+bench: ## Compare the broker with the bare database (release build)
+	scripts/setup
+	cargo bench --bench broker
+
+setup: ## Install what building, demo and tests need, and nothing else
+	scripts/setup --tests
+
+fmt: ## Format the code
+	cargo fmt --all
+
+lint: ## Formatting and lints, as CI has them
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+check: lint test ## All that CI does
+
+fuzz: ## Fuzz each parser of hostile input for a minute (needs cargo-fuzz and a nightly toolchain)
+	scripts/fuzz

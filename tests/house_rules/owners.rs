@@ -1,0 +1,70 @@
+//! One owner for each foreign crate (DESIGN 4): who wants to change the TLS stack or the HTTP stack finds it in one place.
+
+use super::{assert_none, is_listed, source};
+
+const TESTS: &str = "tests/";
+const BENCHES: &str = "benches/";
+const IDENTITY: &str = "crates/identity/";
+const CLIENT: &str = "crates/client/";
+const API: &str = "src/api/";
+const CLI: &str = "src/cli/";
+/// The ops listener: health and metrics.
+const TELEMETRY: &str = "src/telemetry/";
+
+/// A crate as the code names it, and the files and folders that may.
+const OWNERS: &[(&str, &[&str])] = &[
+    ("rustls", &[IDENTITY]),
+    ("tokio_rustls", &[IDENTITY]),
+    ("rustls_pki_types", &[IDENTITY]),
+    ("webpki", &[IDENTITY]),
+    ("x509_parser", &[IDENTITY]),
+    ("rcgen", &[IDENTITY, TESTS]),
+    ("sqlx", &["src/store/", "plugins/postgres/", TESTS, BENCHES]),
+    ("clap", &[CLI, "src/main.rs"]),
+    ("clap_complete", &[CLI]),
+    ("comfy_table", &[CLI]),
+    ("jsonwebtoken", &["src/token/", CLIENT]),
+    ("axum", &[API, TELEMETRY]),
+    ("hyper", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
+    ("hyper_util", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
+    ("http", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
+    ("http_body", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
+    ("http_body_util", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
+    ("tower", &[API, TELEMETRY]),
+    ("utoipa", &[API, CLIENT]),
+    ("toml", &["src/config/"]),
+    ("governor", &[API, "src/lease/", "src/audit/"]),
+    ("prometheus_client", &[TELEMETRY]),
+    ("notify", &["src/config/", IDENTITY]),
+    // Hashes and signatures: SVID fingerprints, SCRAM verifiers, the audit chain, sealing, randomness.
+    (
+        "aws_lc_rs",
+        &[
+            IDENTITY,
+            "plugins/sdk/src/random.rs",
+            "plugins/postgres/src/scram.rs",
+            "src/audit/",
+            "src/seal/",
+            "src/config/",
+        ],
+    ),
+    ("ring", &[]),
+    ("openssl", &[]),
+    ("native_tls", &[]),
+];
+
+#[test]
+fn each_foreign_crate_has_its_owner() {
+    let mut found = Vec::new();
+    for source in source::all() {
+        for mention in source.mentions() {
+            let name = mention.path.split("::").next().unwrap_or_default();
+            let Some((_, owners)) = OWNERS.iter().find(|(crate_name, _)| *crate_name == name) else { continue };
+            if !is_listed(&source.path, owners) {
+                found.push(format!("{}:{}: {}", source.path, mention.line, mention.path));
+            }
+        }
+    }
+    found.dedup();
+    assert_none("a foreign crate is used outside the folders of its owner", found);
+}

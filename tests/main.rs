@@ -1,0 +1,3 @@
+//! The one integration-test program, so that the broker is linked into tests once. One module for each capability.
+
+mod house_rules;
