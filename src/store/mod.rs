@@ -40,8 +40,11 @@ pub struct NewLease {
     pub plan: Plan,
     /// Past this it is ended if it has not become active.
     pub mint_deadline: Timestamp,
-    /// Refuse when the identity already holds this many live leases of the role; `None`: no cap (a due replacement).
-    pub live_max: Option<u64>,
+    /// Refuse when the identity already holds this many live leases of the role.
+    pub live_max: u64,
+    /// The active lease whose time to rotate has come and that this one is to follow: as long as no other live lease follows
+    /// it, the cap does not count (law 8).
+    pub replaces: Option<LeaseId>,
 }
 
 /// What became of an insert.
@@ -119,6 +122,12 @@ pub trait Leases: Send + Sync {
     /// Answers the lease as it is then; `None`: there is none of this id.
     async fn end(&self, id: LeaseId, by: EndedBy, now: Timestamp) -> Result<Option<Row>, StoreError>;
 
+    /// `pending -> revoking -> revoked` in one step, by `failed`: nothing was made for it, certainly.
+    async fn close_unmade(&self, id: LeaseId, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Records an account without a row as an active lease (its expiry brings the reaper to it). No cap.
+    async fn adopt(&self, lease: NewLease) -> Result<(), StoreError>;
+
     /// Ends all that match, in one durable step. Answers how many.
     async fn end_matching(&self, filter: &Filter, by: EndedBy, now: Timestamp) -> Result<u64, StoreError>;
 
@@ -168,10 +177,19 @@ pub enum Outcome {
     },
 }
 
+/// Which due leases are meant. They are worked apart, so that one that cannot be ended delays no other on its target (law 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Those that were not tried yet.
+    First,
+    /// Those that were tried in vain.
+    Again,
+}
+
 /// Work that is due, claimed in batches.
 #[async_trait]
 pub trait Claims: Send + Sync {
-    /// Claims up to `limit` leases of `target` that are due and not claimed, until `until`: those `pending | active` become
+    /// Claims up to `limit` leases of `target` and `turn` that are due and not claimed, until `until`: those `pending | active` become
     /// `revoking` (by `failed` and `expiry`). Ordered by when they fell due.
     async fn claim_due(
         &self,
@@ -184,8 +202,8 @@ pub trait Claims: Send + Sync {
     /// Records what became of claimed leases.
     async fn settle(&self, settled: Vec<Settled>, now: Timestamp) -> Result<(), StoreError>;
 
-    /// When the next lease of `target` falls due, claimed ones by the end of their claim.
-    async fn next_due(&self, target: &str) -> Result<Option<Timestamp>, StoreError>;
+    /// When the next lease of `target` and `turn` falls due, claimed ones by the end of their claim.
+    async fn next_due(&self, target: &str, turn: Turn) -> Result<Option<Timestamp>, StoreError>;
 
     /// How many live leases of all targets are due at `now`, and how many live leases there are.
     async fn due_and_live(&self, now: Timestamp) -> Result<(u64, u64), StoreError>;
