@@ -171,7 +171,7 @@ impl Path<'_> {
         }
         for intermediate in path.intermediate_certificates() {
             let facts = Facts::read(&intermediate.der())?;
-            if let Some(why) = facts.signer_violation() {
+            if let Some(why) = facts.intermediate_violation() {
                 return Err(SvidError::BadIntermediate(why));
             }
             if facts.uri_name_constraints {

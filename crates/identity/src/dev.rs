@@ -121,9 +121,13 @@ impl DevCa {
         let trust_domain = domain_of(&cert).map_err(cert_bad)?;
         let key = read_key(&key_path)?;
         let spki = rcgen::PublicKeyData::subject_public_key_info(&key);
-        let same = facts::parse(&cert).is_ok_and(|read| read.public_key().raw == spki);
-        if !same {
+        let read = facts::parse(&cert).map_err(|e| cert_bad(e.to_string()))?;
+        if read.public_key().raw != spki {
             return Err(cert_bad("the key beside it belongs to another certificate".into()));
+        }
+        // What is issued names its issuer as `create` writes it, so another subject would make chains that lead nowhere.
+        if read.subject().to_string() != format!("CN={}", ca_common_name(&trust_domain)) {
+            return Err(cert_bad("it was not made by this program".into()));
         }
         let mut params = CertificateParams::default();
         params.distinguished_name = ca_name(&trust_domain);
@@ -209,10 +213,14 @@ impl DevSvid {
 
 fn ca_name(trust_domain: &TrustDomain) -> DistinguishedName {
     let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, ca_common_name(trust_domain));
+    name
+}
+
+fn ca_common_name(trust_domain: &TrustDomain) -> String {
     // A common name has room for 64 characters; a trust domain may have more.
     let short: String = trust_domain.as_str().chars().take(40).collect();
-    name.push(DnType::CommonName, format!("development CA {short}"));
-    name
+    format!("development CA {short}")
 }
 
 /// Certificate parameters that are valid from now on, and their end in milliseconds.
@@ -236,7 +244,7 @@ fn lifetime(ttl: Duration) -> Result<(CertificateParams, i64), DevError> {
 /// The trust domain that a development authority names in its own ID.
 fn domain_of(cert: &CertificateDer<'_>) -> Result<TrustDomain, String> {
     let facts = Facts::read(cert).map_err(|e| e.to_string())?;
-    if let Some(why) = facts.signer_violation() {
+    if let Some(why) = facts.authority_violation() {
         return Err(why.into());
     }
     let id = facts.spiffe_id().map_err(|e| e.to_string())?;

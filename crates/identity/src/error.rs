@@ -184,7 +184,7 @@ impl From<io::Error> for HandshakeError {
             Some(rustls::Error::NoCertificatesPresented) => (Kind::NoCertificate, None),
             Some(tls) => match refusal_in(tls) {
                 Some(refusal) => (Kind::Svid(refusal.error.clone()), refusal.claimed.clone()),
-                None => (Kind::Tls(cut(&tls.to_string())), None),
+                None => (Kind::Tls(tame(&tls.to_string())), None),
             },
         };
         Self { kind, claimed }
@@ -291,7 +291,12 @@ pub enum IdentityError {
     Tls(String),
 }
 
-/// Text from outside, cut at a character boundary.
-pub(crate) fn cut(text: &str) -> String {
-    text[..text.floor_char_boundary(PEER_TEXT_BYTES_MAX)].to_owned()
+/// Text from outside: cut, and without control characters, which could play tricks on a terminal or a log.
+pub(crate) fn tame(text: &str) -> String {
+    let short = &text[..text.floor_char_boundary(PEER_TEXT_BYTES_MAX)];
+    let tamed = short.chars().map(|c| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    });
+    tamed.collect()
 }

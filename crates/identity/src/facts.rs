@@ -4,7 +4,7 @@ use x509_parser::extensions::{GeneralName, KeyUsage, NameConstraints, ParsedExte
 use x509_parser::oid_registry as oid;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Extension};
 
-use crate::error::cut;
+use crate::error::tame;
 use crate::{IdError, SpiffeId, SvidError};
 
 const URI_TAG: u32 = 6;
@@ -97,7 +97,7 @@ impl Facts {
     }
 
     fn take_name(&mut self, name: &GeneralName<'_>) {
-        self.sans.push(cut(&name.to_string()));
+        self.sans.push(tame(&name.to_string()));
         match name {
             GeneralName::URI(uri) => self.uris.push(Some((*uri).to_owned())),
             GeneralName::Invalid(tag, _) if tag.0 == URI_TAG => self.uris.push(None),
@@ -109,7 +109,7 @@ impl Facts {
     pub(crate) fn spiffe_id(&self) -> Result<SpiffeId, SvidError> {
         match self.uris.as_slice() {
             [] => Err(SvidError::NoUriSan),
-            [Some(uri)] => SpiffeId::parse(uri).map_err(|why| SvidError::BadSpiffeId { text: cut(uri), why }),
+            [Some(uri)] => SpiffeId::parse(uri).map_err(|why| SvidError::BadSpiffeId { text: tame(uri), why }),
             [None] => Err(SvidError::BadSpiffeId { text: String::new(), why: IdError::NotSpiffe }),
             several => Err(SvidError::SeveralUriSans(several.len())),
         }
@@ -145,15 +145,23 @@ impl Facts {
         }
     }
 
-    /// What makes a certificate unfit to sign others (X509-SVID 3.2, 4.1, 4.3). The chain validator ignores key usage.
-    pub(crate) fn signer_violation(&self) -> Option<&'static str> {
+    /// What makes an intermediate unfit to sign others (X509-SVID 3.2, 4.1, 4.3). The chain validator ignores key usage.
+    pub(crate) fn intermediate_violation(&self) -> Option<&'static str> {
+        match self.key_usage {
+            None if self.is_ca => Some("it has no key usage"),
+            _ => self.authority_violation(),
+        }
+    }
+
+    /// The same for an authority in a bundle. Roots made without any key usage are common, and RFC 5280 4.2.1.3 restricts only
+    /// those that have one.
+    pub(crate) fn authority_violation(&self) -> Option<&'static str> {
         if !self.is_ca {
             return Some("it is not a certificate authority");
         }
         match self.key_usage {
-            Some((usage, _)) if usage.key_cert_sign() => {}
-            Some(_) => return Some("its key usage lacks keyCertSign"),
-            None => return Some("it has no key usage"),
+            Some((usage, _)) if !usage.key_cert_sign() => return Some("its key usage lacks keyCertSign"),
+            _ => {}
         }
         match self.spiffe_id() {
             Ok(id) if !id.path().is_empty() => Some("its SPIFFE ID has a path, as a workload's has"),

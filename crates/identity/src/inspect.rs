@@ -4,7 +4,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
-use crate::error::cut;
+use crate::error::tame;
 use crate::facts::{self, Facts};
 use crate::peer::sha256_hex;
 use crate::{SpiffeId, SvidError};
@@ -87,11 +87,11 @@ pub fn inspect_der(der: &[u8]) -> Result<CertReport, SvidError> {
     Ok(CertReport {
         violations: violations(&facts, &id),
         spiffe_id: id.ok(),
-        subject: cut(&cert.subject().to_string()),
-        issuer: cut(&cert.issuer().to_string()),
+        subject: tame(&cert.subject().to_string()),
+        issuer: tame(&cert.issuer().to_string()),
         not_before_unix_ms: facts.not_before.saturating_mul(1000),
         not_after_unix_ms: facts.not_after.saturating_mul(1000),
-        serial: cut(&cert.raw_serial_as_string()),
+        serial: tame(&cert.raw_serial_as_string()),
         key_usage: facts.key_usage.map(|(usage, _)| usage.to_string()),
         is_ca: facts.is_ca,
         sha256: sha256_hex(der),
@@ -101,7 +101,7 @@ pub fn inspect_der(der: &[u8]) -> Result<CertReport, SvidError> {
 
 fn violations(facts: &Facts, id: &Result<SpiffeId, SvidError>) -> Vec<String> {
     if facts.is_ca {
-        let broken = facts.signer_violation().map(str::to_owned);
+        let broken = facts.authority_violation().map(str::to_owned);
         let constrained = facts.uri_name_constraints.then(|| SvidError::NameConstraints.to_string());
         return broken.into_iter().chain(constrained).collect();
     }

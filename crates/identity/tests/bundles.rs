@@ -13,10 +13,10 @@ fn parse(content: impl AsRef<[u8]>) -> Result<TrustBundle, BundleError> {
 }
 
 fn entry(signer: &Signer) -> Value {
-    entry_of(&signer.der.to_vec())
+    entry_of(&signer.der)
 }
 
-fn entry_of(der: &Vec<u8>) -> Value {
+fn entry_of(der: &[u8]) -> Value {
     json!({ "use": "x509-svid", "kty": "EC", "x5c": [BASE64.encode(der)] })
 }
 
@@ -104,6 +104,12 @@ fn what_may_not_sign_is_no_authority() {
 }
 
 #[test]
+fn a_root_without_any_key_usage_is_an_authority() {
+    let plain = authority("x", |p| p.key_usages.clear());
+    assert_eq!(parse(&plain.pem).expect("a bundle").len(), 1);
+}
+
+#[test]
 fn bad_documents_are_refused_whole() {
     for bad in [
         "{",
@@ -142,7 +148,7 @@ fn uri_name_constraints_are_seen() {
 
 #[test]
 fn too_many_authorities() {
-    let entries: Vec<_> = many(1025).iter().map(entry_of).collect();
+    let entries: Vec<_> = many(1025).iter().map(|der| entry_of(der)).collect();
     let document = |entries: &[Value]| json!({ "keys": entries }).to_string();
     assert_eq!(parse(document(&entries[..1024])).expect("a bundle").len(), 1024);
     assert!(matches!(parse(document(&entries)), Err(BundleError::TooMany)));

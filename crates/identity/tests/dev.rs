@@ -77,6 +77,9 @@ fn all_that_is_wrong_is_told_at_once() {
     });
     let report = leasehold_identity::inspect_der(&shown.chain[0]).expect("a report");
     assert_eq!(report.violations.len(), 3, "{:?}", report.violations);
+    let tricky = signer.leaf(|p| p.subject_alt_names = vec![uri("spiffe://a/\u{1b}[2J")]);
+    let report = leasehold_identity::inspect_der(&tricky.chain[0]).expect("a report");
+    assert!(!report.sans[0].contains('\u{1b}'));
     assert!(matches!(inspect(b"nothing"), Err(InspectError::NoCertificate)));
     let damaged = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     assert!(matches!(inspect(damaged), Err(InspectError::Unreadable { number: 1, .. })));

@@ -4,12 +4,12 @@ use data_encoding::BASE64;
 use serde_json::{Map, Value};
 
 use super::{AddError, BundleError, TrustBundle, json};
-use crate::error::cut;
+use crate::error::tame;
 
 const KNOWN_KTY: [&str; 3] = ["EC", "RSA", "OKP"];
 
 pub(super) fn parse(content: &[u8], now_unix_ms: i64) -> Result<TrustBundle, BundleError> {
-    let document = json::parse(content).map_err(|e| BundleError::Json(cut(&e.to_string())))?;
+    let document = json::parse(content).map_err(|e| BundleError::Json(tame(&e.to_string())))?;
     let document = document.as_object().ok_or(BundleError::NotSpiffe("it is not a JSON object"))?;
     let keys =
         document.get("keys").and_then(Value::as_array).ok_or(BundleError::NotSpiffe("there is no list \"keys\""))?;

@@ -164,7 +164,7 @@ impl TrustBundle {
             self.ignored.push(format!("{name} is left out: it has expired"));
             return Ok(());
         }
-        if let Some(why) = facts.signer_violation() {
+        if let Some(why) = facts.authority_violation() {
             self.ignored.push(format!("{name} is left out: {why}"));
             return Ok(());
         }
