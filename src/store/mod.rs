@@ -194,6 +194,7 @@ pub trait Claims: Send + Sync {
     async fn claim_due(
         &self,
         target: &str,
+        turn: Turn,
         now: Timestamp,
         until: Timestamp,
         limit: usize,
