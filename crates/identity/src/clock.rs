@@ -7,6 +7,7 @@ use rustls::time_provider::TimeProvider;
 
 /// Milliseconds since the Unix epoch, by the wall clock: certificate lifetimes are wall-clock times.
 /// A clock set before 1970 reads as 0.
+#[allow(clippy::disallowed_methods)] // this module is the one place that may
 pub(crate) fn now_unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))

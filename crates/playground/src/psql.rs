@@ -10,20 +10,21 @@ use crate::PgServer;
 use crate::installation::in_path;
 
 impl PgServer {
-    /// Runs SQL as the superuser in the database `postgres`; see [`PgServer::psql_as`].
+    /// Runs SQL as the superuser in the database `postgres`, through the socket; see [`PgServer::psql_as`].
     ///
     /// # Errors
     /// As [`PgServer::psql_as`].
     pub async fn psql(&self, sql: &str) -> Result<String> {
-        self.psql_as(&self.superuser_url("postgres"), sql).await
+        self.psql_in("postgres", sql).await
     }
 
-    /// Runs SQL as the superuser in `database`; see [`PgServer::psql_as`].
+    /// Runs SQL as the superuser in `database`, through the socket; see [`PgServer::psql_as`].
     ///
     /// # Errors
     /// As [`PgServer::psql_as`].
     pub async fn psql_in(&self, database: &str, sql: &str) -> Result<String> {
-        self.psql_as(&self.superuser_url(database), sql).await
+        let (password, port, socket) = (self.superuser_password(), self.port(), self.socket_dir().display());
+        self.psql_as(&format!("postgres://postgres:{password}@/{database}?host={socket}&port={port}"), sql).await
     }
 
     /// Runs SQL through `psql` with this connection URL and returns what it prints: rows on lines, columns parted by `|`,

@@ -12,6 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::Svid;
+
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -111,6 +113,19 @@ impl Broker {
     #[must_use]
     pub fn url(&self) -> String {
         format!("https://{}", self.addresses.api)
+    }
+
+    /// The program as a command of this caller: `LEASEHOLD_ADDR`, `LEASEHOLD_CERT`, `LEASEHOLD_KEY` and `LEASEHOLD_BUNDLE`
+    /// are set, and nothing else that would steer it.
+    #[must_use]
+    pub fn command(&self, caller: &Svid) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.options.binary);
+        for name in ["LEASEHOLD_CONFIG", "LEASEHOLD_BROKER_ID", "SPIFFE_ENDPOINT_SOCKET"] {
+            command.env_remove(name);
+        }
+        command.env("LEASEHOLD_ADDR", self.url()).env("LEASEHOLD_CERT", &caller.cert).env("LEASEHOLD_KEY", &caller.key);
+        command.env("LEASEHOLD_BUNDLE", &caller.bundle).stdin(Stdio::null()).kill_on_drop(true);
+        command
     }
 
     /// Its process id, while it runs.

@@ -4,6 +4,7 @@
 //! rules of PostgreSQL changed in 16. What a test needs and does not find makes it fail with the command to run.
 
 mod broker;
+mod ca;
 mod config;
 mod pg;
 mod proxy;
@@ -12,6 +13,7 @@ mod versions;
 mod wait;
 
 pub use broker::{Addresses, Broker, BrokerOptions};
+pub use ca::{Svid, TestCa, database_tls};
 pub use config::ConfigFile;
 pub use leasehold_playground as playground;
 pub use leasehold_playground::{Installation, PgOptions, PgServer, PgTls};

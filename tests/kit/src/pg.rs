@@ -96,12 +96,13 @@ impl PgFixture {
         self.server.superuser_url(&self.database)
     }
 
-    /// A session of the superuser in this database.
+    /// A session of the superuser in this database, through the socket, so that no rule for TCP is in its way.
     ///
     /// # Panics
     /// When the server cannot be reached.
     pub async fn superuser(&self) -> Session {
-        self.session("postgres", self.server.superuser_password()).await
+        let options = self.options("postgres", self.server.superuser_password()).socket(self.server.socket_dir());
+        Session::open(&options).await.unwrap_or_else(|error| panic!("the superuser cannot log in: {error}"))
     }
 
     /// A NOLOGIN group with a unique name that may read the table `orders` of this database, which has three rows.

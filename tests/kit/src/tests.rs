@@ -1,8 +1,14 @@
 //! The kit against itself: a test that relies on it must not be fooled by it.
 
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use crate::{Flow, Installation, PgFixture, PgOptions, PgTls, Proxy, Session, both_versions, unique};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::{
+    Broker, BrokerOptions, ConfigFile, Flow, Installation, PgFixture, PgOptions, Proxy, Session, Svid, TestCa,
+    both_versions, database_tls, unique,
+};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -109,11 +115,76 @@ async fn flows_stall_and_go_on(postgres: Installation) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_speaks_tls() {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let cert = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-    let tls = PgTls { cert_pem: cert.pem(), key_pem: key.serialize_pem(), client_ca_pem: Some(cert.pem()) };
-    let pg = PgFixture::own(PgOptions::default().without_fsync().tls(tls)).await;
-    let encrypted = pg.superuser().await.text("SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()").await;
-    assert_eq!(encrypted.unwrap().as_deref(), Some("true"));
+async fn a_server_demands_a_client_certificate_of_the_trust_domain() {
+    let ca = TestCa::new("dev.local");
+    let (tls, ca_pem) = database_tls(Some(ca.bundle_pem()));
+    let only_with = "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca";
+    let pg = PgFixture::own(PgOptions::default().without_fsync().tls(tls).hba(only_with)).await;
+    let (svid, foreign) = (ca.svid("/billing"), TestCa::new("dev.local").svid("/billing"));
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("database-ca.pem");
+    std::fs::write(&root, ca_pem).unwrap();
+    let url = |svid: &Svid| {
+        let (root, cert, key) = (root.display(), svid.cert.display(), svid.key.display());
+        let more = format!("sslmode=verify-full&sslrootcert={root}&sslcert={cert}&sslkey={key}");
+        format!("{}?{more}", pg.superuser_url())
+    };
+    assert_eq!(pg.server().psql_as(&url(&svid), "SELECT 1").await.unwrap(), "1");
+    let error = pg.server().psql_as(&url(&foreign), "SELECT 1").await.unwrap_err().to_string();
+    assert!(error.contains("certificate") || error.contains("unknown ca"), "{error}");
+    pg.try_login("postgres", pg.server().superuser_password()).await.err().expect("no certificate, no login");
+}
+
+/// Plays a broker well enough to test who runs it: listens nowhere, so it is never ready.
+const NEVER_READY: &str = "#!/bin/sh\necho \"started with $*\" >&2\nexec sleep 600\n";
+
+fn program(dir: &std::path::Path, text: &str) -> BrokerOptions {
+    use std::os::unix::fs::PermissionsExt;
+    let path = dir.join("program");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let config = ConfigFile::new(dir, "kit", "dev.local").write();
+    BrokerOptions { timeout: Duration::from_secs(1), ..BrokerOptions::new(path, config) }
+}
+
+#[tokio::test]
+async fn a_broker_that_is_never_ready_is_an_error_with_its_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Broker::start(program(dir.path(), NEVER_READY)).await.err().expect("not ready").to_string();
+    assert!(error.contains("was not ready") && error.contains("started with serve --config"), "{error}");
+}
+
+#[tokio::test]
+async fn a_broker_that_refuses_its_configuration_is_told_by_status_and_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = program(dir.path(), "#!/bin/sh\necho no >&2\nexit 1\n");
+    let (status, logs) = Broker::start_refused(options.clone()).await.unwrap();
+    assert_eq!((status.code(), logs.as_str()), (Some(1), "no\n"));
+    let error = Broker::start(options).await.err().expect("it ended").to_string();
+    assert!(error.contains("ended at once"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_is_ready_when_its_ops_listener_says_so_and_obeys_signals() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ops = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nleasehold_leases{state=\"active\"} 3\n").await;
+        }
+    });
+    let text = format!(
+        "#!/bin/sh\ncat > {}/addresses.json <<.\n{{\"api\":\"127.0.0.1:1\",\"public\":\"127.0.0.1:2\",\"ops\":\"{ops}\"}}\n.\nexec sleep 600\n",
+        dir.path().display()
+    );
+    let options = BrokerOptions { timeout: SOON, ..program(dir.path(), &text) };
+    let mut broker = Broker::start(options).await.unwrap();
+    assert_eq!(broker.url(), "https://127.0.0.1:1");
+    assert_eq!(broker.metric("leasehold_leases{state=\"active\"}").await.unwrap(), 3.0);
+    assert_eq!(broker.terminate().await.unwrap().signal(), Some(15));
+    assert!(broker.pid().is_none());
+    broker.restart().await.unwrap();
+    assert_eq!(broker.kill().await.unwrap().signal(), Some(9));
 }

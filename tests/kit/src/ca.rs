@@ -1,0 +1,125 @@
+//! Certificates for tests: SVIDs from a development CA, and a database's server certificate.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use leasehold_identity::dev::DevCa;
+use leasehold_identity::{SpiffeId, TrustDomain};
+use leasehold_playground::PgTls;
+use tempfile::TempDir;
+
+/// The broker's own path in its trust domain (DESIGN 5).
+const BROKER_PATH: &str = "/leasehold";
+
+/// Long enough for any test.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A trust domain's CA, with a directory for what it issues.
+pub struct TestCa {
+    ca: DevCa,
+    dir: TempDir,
+}
+
+/// An X.509-SVID in files.
+#[derive(Clone, Debug)]
+pub struct Svid {
+    /// The whole `spiffe://…`.
+    pub id: String,
+    /// PEM, mode 0644.
+    pub cert: PathBuf,
+    /// PEM, mode 0600.
+    pub key: PathBuf,
+    /// The bundle of its trust domain, PEM.
+    pub bundle: PathBuf,
+}
+
+impl TestCa {
+    /// A new CA for this trust domain.
+    ///
+    /// # Panics
+    /// When the name is wrong or its files cannot be written.
+    #[must_use]
+    pub fn new(trust_domain: &str) -> Self {
+        let trust_domain = TrustDomain::parse(trust_domain).expect("a trust domain");
+        let ca = DevCa::create(&trust_domain).expect("make a CA");
+        let dir = tempfile::tempdir().expect("make a temporary directory");
+        std::fs::write(dir.path().join("bundle.pem"), ca.bundle_pem()).expect("write the bundle");
+        Self { ca, dir }
+    }
+
+    /// The CA underneath, for what is not here.
+    #[must_use]
+    pub fn dev(&self) -> &DevCa {
+        &self.ca
+    }
+
+    /// Its trust domain.
+    #[must_use]
+    pub fn trust_domain(&self) -> &str {
+        self.ca.trust_domain().as_str()
+    }
+
+    /// Its bundle in PEM.
+    #[must_use]
+    pub fn bundle_pem(&self) -> String {
+        self.ca.bundle_pem()
+    }
+
+    /// An SVID of one hour for a workload with this path, such as `/billing`.
+    ///
+    /// # Panics
+    /// When the path is wrong or the files cannot be written.
+    #[must_use]
+    pub fn svid(&self, path: &str) -> Svid {
+        self.svid_for(path, HOUR)
+    }
+
+    /// An SVID of this life. One for the same path replaces the earlier one's files.
+    ///
+    /// # Panics
+    /// When the path is wrong or the files cannot be written.
+    #[must_use]
+    pub fn svid_for(&self, path: &str, ttl: Duration) -> Svid {
+        let name = path.trim_matches('/').replace('/', "-");
+        self.write(self.dir.path(), &name, path, ttl)
+    }
+
+    /// Writes what a broker needs into its directory, under the names that [`crate::ConfigFile`] uses: `broker.pem`,
+    /// `broker-key.pem`, `bundle.pem`.
+    ///
+    /// # Panics
+    /// When the files cannot be written.
+    pub fn equip_broker(&self, dir: &Path) -> Svid {
+        std::fs::write(dir.join("bundle.pem"), self.ca.bundle_pem()).expect("write the bundle");
+        self.write(dir, "broker", BROKER_PATH, HOUR)
+    }
+
+    fn write(&self, dir: &Path, name: &str, path: &str, ttl: Duration) -> Svid {
+        let id: SpiffeId = self.ca.trust_domain().id(path).expect("a SPIFFE ID");
+        let issued = self.ca.issue(&id, ttl).expect("issue an SVID");
+        let (cert, key) = issued.write_to(dir, name).expect("write an SVID");
+        Svid { id: id.as_str().to_owned(), cert, key, bundle: self.dir.path().join("bundle.pem") }
+    }
+}
+
+/// A database server's certificate for `localhost` and `127.0.0.1`, with the CA that clients must trust, in PEM.
+///
+/// `client_ca_pem` is whose client certificates the server takes: a trust bundle, for `clientcert=verify-ca`.
+///
+/// # Panics
+/// When a certificate cannot be made.
+#[must_use]
+pub fn database_tls(client_ca_pem: Option<String>) -> (PgTls, String) {
+    let ca_key = rcgen::KeyPair::generate().expect("a key");
+    let mut ca_params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+    ca_params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    ca_params.distinguished_name.push(rcgen::DnType::CommonName, "database CA");
+    let ca_pem = ca_params.self_signed(&ca_key).expect("a CA").pem();
+    let issuer = rcgen::Issuer::new(ca_params, ca_key);
+
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let params = rcgen::CertificateParams::new(names).expect("parameters");
+    let cert_pem = params.signed_by(&key, &issuer).expect("a server certificate").pem();
+    (PgTls { cert_pem, key_pem: key.serialize_pem(), client_ca_pem }, ca_pem)
+}
