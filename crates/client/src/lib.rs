@@ -1,5 +1,27 @@
-//! What a service embeds to fetch credentials from Leasehold: the API's [`wire`] types and a typed client over mTLS.
-//!
+//! What a service embeds to fetch credentials from Leasehold: the API's [`wire`] types and a typed [`Client`] over mTLS.
 //! Nothing of the broker itself is built with it.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), leasehold_client::ClientError> {
+//! use leasehold_client::{Client, ClientConfig, wire::MintRequest};
+//!
+//! let client = Client::new(ClientConfig::from_env()?)?;
+//! let issued = client.mint("orders-read", &MintRequest::default()).await?;
+//! println!("{} until {}", issued.lease.account, issued.lease.expires_at);
+//! client.close().await;
+//! # Ok(())
+//! # }
+//! ```
 
+mod client;
+mod config;
+mod connection;
+mod error;
+pub mod limits;
+mod path;
+mod transport;
 pub mod wire;
+
+pub use client::Client;
+pub use config::{ClientConfig, Settings};
+pub use error::ClientError;

@@ -58,7 +58,7 @@ impl Credential {
 /// Every member of every kind. One flat struct and not a tagged enum, because serde buffers what it reads for a tagged
 /// enum, secrets included, in memory that nobody wipes.
 #[derive(Deserialize)]
-struct Members {
+pub(crate) struct CredentialMembers {
     kind: String,
     username: Option<String>,
     #[serde(default, deserialize_with = "secret::optional")]
@@ -72,12 +72,12 @@ struct Members {
 
 impl<'de> Deserialize<'de> for Credential {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Members::deserialize(from)?.into_credential().map_err(de::Error::custom)
+        CredentialMembers::deserialize(from)?.into_credential().map_err(de::Error::custom)
     }
 }
 
-impl Members {
-    fn into_credential(self) -> Result<Credential, CredentialError> {
+impl CredentialMembers {
+    pub(crate) fn into_credential(self) -> Result<Credential, CredentialError> {
         match self.kind.as_str() {
             "database" => self.into_database().map(Credential::Database),
             other => Err(CredentialError::UnknownKind(other.chars().take(64).collect())),

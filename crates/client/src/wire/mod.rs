@@ -13,6 +13,7 @@ mod revoke;
 mod role;
 mod secret;
 
+pub(crate) use credential::CredentialMembers;
 pub use credential::{Credential, CredentialError, DatabaseCredential};
 pub use decision::{DecisionRequest, DecisionResponse};
 pub use lease::{Lease, LeaseList, LeaseQuery, LeaseResponse, MintRequest, MintResponse, RenewRequest};

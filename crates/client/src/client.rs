@@ -1,0 +1,179 @@
+//! The API's calls as methods.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::limits::{PAGE_LEASES, RECONCILE_TIME_MAX};
+use crate::path::{query, segment};
+use crate::transport::{Call, Transport};
+use crate::wire::{
+    CredentialMembers, DecisionRequest, DecisionResponse, ForgetResponse, Lease, LeaseList, LeaseQuery, LeaseResponse,
+    MintRequest, MintResponse, ReconcileRequest, ReconcileResponse, RenewRequest, RevokeManyRequest,
+    RevokeManyResponse, RoleList,
+};
+use crate::{ClientConfig, ClientError};
+
+/// A broker, over mTLS. Cheap to clone; clones share their connections.
+///
+/// It follows changes of our certificate and bundle if [`leasehold_identity::Identity::spawn_watch`] runs. Nothing is
+/// retried behind the caller's back, except what surely never left and what a kept connection's outdated certificate was
+/// refused for.
+#[derive(Clone)]
+pub struct Client {
+    transport: Arc<Transport>,
+}
+
+impl Client {
+    /// A client of the broker that `config` names. Connections are made when they are needed.
+    ///
+    /// # Errors
+    /// [`ClientError::Setting`] for an address that is not `https://host:port`.
+    pub fn new(config: ClientConfig) -> Result<Self, ClientError> {
+        Ok(Self { transport: Arc::new(Transport::new(config)?) })
+    }
+
+    /// Says goodbye on the kept connections. To be called before a process ends: a connection that just breaks off looks
+    /// to the broker like an answer that was lost, and what was lost is revoked.
+    pub async fn close(&self) {
+        self.transport.close().await;
+    }
+
+    /// Asks for one credential of a role. A repeat makes another.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; 403 says that there is no grant or no such role.
+    pub async fn mint(&self, role: &str, ask: &MintRequest) -> Result<MintResponse, ClientError> {
+        #[derive(Deserialize)]
+        struct Issued {
+            lease: Lease,
+            credential: CredentialMembers,
+        }
+        let path = format!("/v1/credentials/{}", segment(role));
+        let issued: Issued = self.transport.call(Call::post(path, Some(ask))).await?.secret_json()?;
+        let lease = issued.lease;
+        match issued.credential.into_credential() {
+            Ok(credential) => Ok(MintResponse { lease, credential }),
+            Err(wrong) => Err(ClientError::Credential { lease: lease.id, wrong }),
+        }
+    }
+
+    /// The roles that we may mint.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn roles(&self) -> Result<RoleList, ClientError> {
+        self.transport.call(Call::get("/v1/roles".into())).await?.json()
+    }
+
+    /// One lease.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; 404 says that it is unknown or not ours to see.
+    pub async fn lease(&self, id: &str) -> Result<Lease, ClientError> {
+        self.one(Call::get(lease_path(id))).await
+    }
+
+    /// One lease, as soon as it is no longer in `state`, or as it is after `wait` (in whole seconds; the broker may answer
+    /// earlier).
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn lease_while(&self, id: &str, state: &str, wait: Duration) -> Result<Lease, ClientError> {
+        let asked = query([("while", Some(state.to_owned())), ("wait", Some(format!("{}s", wait.as_secs())))]);
+        self.one(Call::get(lease_path(id) + &asked).and_wait(wait)).await
+    }
+
+    /// One page of the leases that we may see, newest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn leases(&self, ask: &LeaseQuery) -> Result<LeaseList, ClientError> {
+        let asked = query([
+            ("role", ask.role.clone()),
+            ("target", ask.target.clone()),
+            ("identity", ask.identity.clone()),
+            ("state", ask.state.clone()),
+            ("limit", ask.limit.map(|n| n.to_string())),
+            ("cursor", ask.cursor.clone()),
+        ]);
+        self.transport.call(Call::get("/v1/leases".to_owned() + &asked)).await?.json()
+    }
+
+    /// All leases that we may see, page after page to the end.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn all_leases(&self, ask: &LeaseQuery) -> Result<Vec<Lease>, ClientError> {
+        let mut ask = LeaseQuery { limit: ask.limit.or(Some(PAGE_LEASES)), ..ask.clone() };
+        let mut all = Vec::new();
+        loop {
+            let page = self.leases(&ask).await?;
+            let empty = page.leases.is_empty();
+            all.extend(page.leases);
+            match page.next_cursor {
+                // An empty page with a cursor would let a broker that has gone wrong keep us for ever.
+                Some(next) if !empty && ask.cursor.as_ref() != Some(&next) => ask.cursor = Some(next),
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    /// Moves the end of one of our leases.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; 409 says that it no longer lives.
+    pub async fn renew(&self, id: &str, ask: &RenewRequest) -> Result<Lease, ClientError> {
+        self.one(Call::post(lease_path(id) + "/renew", Some(ask))).await
+    }
+
+    /// Ends a lease. It is dead if [`Lease::is_over`], else it is being ended.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn revoke(&self, id: &str) -> Result<Lease, ClientError> {
+        self.one(Call::post::<()>(lease_path(id) + "/revoke", None)).await
+    }
+
+    /// Orders the end of many leases, or counts them. When it answers, the order is durable.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; 409 says that `expect` is needed or no longer true.
+    pub async fn revoke_many(&self, ask: &RevokeManyRequest) -> Result<RevokeManyResponse, ClientError> {
+        self.transport.call(Call::post("/v1/leases/revoke".into(), Some(ask))).await?.json()
+    }
+
+    /// Would this be allowed, by which grant, and if not why.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn decide(&self, ask: &DecisionRequest) -> Result<DecisionResponse, ClientError> {
+        self.transport.call(Call::post("/v1/decisions".into(), Some(ask))).await?.json()
+    }
+
+    /// Runs a pass of the reconciler and waits for it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn reconcile(&self, ask: &ReconcileRequest) -> Result<ReconcileResponse, ClientError> {
+        self.transport.call(Call::post("/v1/reconcile".into(), Some(ask)).and_wait(RECONCILE_TIME_MAX)).await?.json()
+    }
+
+    /// Closes the leases of a target that is gone for good.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn forget_target(&self, target: &str) -> Result<ForgetResponse, ClientError> {
+        let path = format!("/v1/targets/{}/forget", segment(target));
+        self.transport.call(Call::post::<()>(path, None)).await?.json()
+    }
+
+    async fn one(&self, call: Call) -> Result<Lease, ClientError> {
+        Ok(self.transport.call(call).await?.json::<LeaseResponse>()?.lease)
+    }
+}
+
+fn lease_path(id: &str) -> String {
+    format!("/v1/leases/{}", segment(id))
+}
