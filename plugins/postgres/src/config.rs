@@ -1,0 +1,232 @@
+//! A target's settings.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use leasehold_sdk::{SecretSource, SettingError, Settings};
+use serde::Deserialize;
+
+use crate::address::{Address, host_and_port};
+use crate::keys::Keys;
+use crate::quote::quote_ident;
+
+/// A target's checked settings. Its keys are described in this crate's README.
+#[derive(Debug, Clone)]
+pub(crate) struct TargetConfig {
+    /// Where the server is, our login there and the database that we work from.
+    pub(crate) address: Address,
+    /// Our password; read again at each connect. `None`: the server must let us in by certificate or peer.
+    pub(crate) password: Option<SecretSource>,
+    /// By which statements we work.
+    pub(crate) admin: Admin,
+    /// Host and port that workloads are given.
+    pub(crate) advertise: (String, u16),
+    /// How connections are protected, ours and, by the URL, the workloads'.
+    pub(crate) tls: Tls,
+    /// PBKDF2 iterations of the verifiers that we make.
+    pub(crate) scram_iterations: NonZeroU32,
+    /// Connections for mints. Two more are kept for everything else, so that ending never waits for making.
+    pub(crate) connections: usize,
+    /// Longest time that one statement of ours may take.
+    pub(crate) statement_timeout: Duration,
+    /// Longest time that one statement of ours waits for a lock.
+    pub(crate) lock_timeout: Duration,
+    /// Longest time for a connection to be made and prepared.
+    pub(crate) connect_timeout: Duration,
+}
+
+/// By which statements the engine works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Admin {
+    /// `CREATE ROLE` and its kin, as a login with CREATEROLE or as a superuser.
+    Createrole,
+    /// SECURITY DEFINER functions in this schema, which a superuser installed: our login needs no right of its own.
+    Functions {
+        /// The schema, not quoted.
+        schema: String,
+    },
+}
+
+/// How a connection is protected. The words are libpq's `sslmode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum TlsMode {
+    /// In the clear.
+    Disable,
+    /// Encrypted if the server can; against nobody in between.
+    Prefer,
+    /// Encrypted, whoever the server is.
+    Require,
+    /// The server's certificate is of the CA.
+    VerifyCa,
+    /// And it names the host.
+    VerifyFull,
+}
+
+/// TLS settings.
+#[derive(Debug, Clone)]
+pub(crate) struct Tls {
+    pub(crate) mode: TlsMode,
+    /// CA certificates in PEM. `None`: those of the public web.
+    pub(crate) ca: Option<PathBuf>,
+    /// Path of the CA as workloads have it, for the URL handed out.
+    pub(crate) advertise_ca: Option<String>,
+    /// Our client certificate chain and key, in PEM.
+    pub(crate) client: Option<(PathBuf, PathBuf)>,
+}
+
+impl TlsMode {
+    /// The word for it in libpq.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
+
+    /// Whether somebody in between would be noticed.
+    pub(crate) fn verifies(self) -> bool {
+        matches!(self, Self::VerifyCa | Self::VerifyFull)
+    }
+}
+
+impl TargetConfig {
+    /// Checks a target's settings; relative paths start at `base`.
+    ///
+    /// # Errors
+    /// The key that is wrong and why.
+    pub(crate) fn read(settings: Settings, base: &Path) -> Result<Self, SettingError> {
+        let mut keys = Keys::new(settings);
+        let url: String = keys.required("url", "postgres://user@host:port/database")?;
+        let address = Address::parse(&url).map_err(|why| SettingError::new("url", why))?;
+        for (what, name) in [("user", &address.user), ("database", &address.database)] {
+            quote_ident(name).map_err(|e| SettingError::new("url", format!("the {what} cannot be a name: {e}")))?;
+        }
+        refuse_replicas(&mut keys)?;
+        let config = Self {
+            password: keys.optional::<SecretSource>("password")?.map(|s| s.relative_to(base)),
+            admin: admin(&mut keys)?,
+            advertise: advertise(&mut keys, &address)?,
+            tls: tls(&mut keys, &address, base)?,
+            scram_iterations: NonZeroU32::new(keys.number("scram_iterations", 4096, 1..=1_000_000)?)
+                .unwrap_or(NonZeroU32::MIN),
+            connections: keys.number("connections", 4, 1..=32)? as usize,
+            statement_timeout: keys.duration("statement_timeout", Duration::from_secs(10))?,
+            lock_timeout: keys.duration("lock_timeout", Duration::from_secs(2))?,
+            connect_timeout: keys.duration("connect_timeout", Duration::from_secs(5))?,
+            address,
+        };
+        keys.finish()?;
+        Ok(config)
+    }
+}
+
+fn refuse_replicas(keys: &mut Keys) -> Result<(), SettingError> {
+    let replicas: Vec<String> = keys.optional("replicas")?.unwrap_or_default();
+    for url in &replicas {
+        Address::parse(url).map_err(|why| SettingError::new("replicas", why))?;
+    }
+    if replicas.is_empty() {
+        return Ok(());
+    }
+    let why = "is not supported yet: sessions on a replica would outlive their lease there. Leave it out and do not \
+               let these accounts log in on replicas";
+    Err(SettingError::new("replicas", why))
+}
+
+fn admin(keys: &mut Keys) -> Result<Admin, SettingError> {
+    let word: Option<String> = keys.optional("admin")?;
+    let schema: Option<String> = keys.optional("functions_schema")?;
+    match word.as_deref().unwrap_or("createrole") {
+        "createrole" if schema.is_some() => {
+            Err(SettingError::new("functions_schema", "is only for admin = \"functions\""))
+        }
+        "createrole" => Ok(Admin::Createrole),
+        "functions" => {
+            let schema = schema.unwrap_or_else(|| "leasehold".into());
+            quote_ident(&schema).map_err(|e| SettingError::new("functions_schema", e.to_string()))?;
+            Ok(Admin::Functions { schema })
+        }
+        other => Err(SettingError::new("admin", format!("{other:?} is neither \"createrole\" nor \"functions\""))),
+    }
+}
+
+fn advertise(keys: &mut Keys, address: &Address) -> Result<(String, u16), SettingError> {
+    match keys.optional::<String>("advertise")? {
+        None => Ok((address.host.clone(), address.port)),
+        Some(place) => host_and_port(&place).map_err(|why| SettingError::new("advertise", why)),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsTable {
+    mode: Option<TlsMode>,
+    ca: Option<PathBuf>,
+    advertise_ca: Option<String>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+fn tls(keys: &mut Keys, address: &Address, base: &Path) -> Result<Tls, SettingError> {
+    let table: TlsTable = keys.optional("tls")?.unwrap_or_default();
+    let local = if address.is_local() { TlsMode::Prefer } else { TlsMode::VerifyFull };
+    // A CA says that somebody wants the server checked, be it near or far.
+    let mode = table.mode.unwrap_or(if table.ca.is_some() { TlsMode::VerifyFull } else { local });
+    if table.ca.is_some() && !mode.verifies() {
+        return Err(SettingError::new("tls.ca", format!("has no effect with mode = \"{}\"", mode.as_str())));
+    }
+    if mode.verifies() && address.is_socket() {
+        return Err(SettingError::new("tls.mode", "a Unix socket has no TLS"));
+    }
+    let client = match (table.cert, table.key) {
+        (None, None) => None,
+        (Some(cert), Some(key)) => Some((base.join(cert), base.join(key))),
+        (Some(_), None) => return Err(SettingError::new("tls.key", "is missing: cert and key go together")),
+        (None, Some(_)) => return Err(SettingError::new("tls.cert", "is missing: cert and key go together")),
+    };
+    Ok(Tls { mode, ca: table.ca.map(|p| base.join(p)), advertise_ca: table.advertise_ca, client })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(table: serde_json::Value) -> Result<TargetConfig, SettingError> {
+        let serde_json::Value::Object(settings) = table else { panic!("a table") };
+        TargetConfig::read(settings, Path::new("/etc/leasehold"))
+    }
+
+    #[test]
+    fn verification_is_on_unless_the_server_is_here() {
+        let far = read(serde_json::json!({"url": "postgres://u@db.internal/d"})).unwrap();
+        assert_eq!(far.tls.mode, TlsMode::VerifyFull);
+        let near = read(serde_json::json!({"url": "postgres://u@127.0.0.1/d"})).unwrap();
+        assert_eq!(near.tls.mode, TlsMode::Prefer);
+        let asked = read(serde_json::json!({"url": "postgres://u@127.0.0.1/d", "tls": {"ca": "ca.pem"}})).unwrap();
+        assert_eq!(asked.tls.mode, TlsMode::VerifyFull);
+        assert_eq!(asked.tls.ca.unwrap(), Path::new("/etc/leasehold/ca.pem"));
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        for (table, key) in [
+            (serde_json::json!({}), "url"),
+            (serde_json::json!({"url": "postgres://u:p@h/d"}), "url"),
+            (serde_json::json!({"url": "postgres://u@h/d", "replicas": ["postgres://u@r/d"]}), "replicas"),
+            (serde_json::json!({"url": "postgres://u@h/d", "admin": "root"}), "admin"),
+            (serde_json::json!({"url": "postgres://u@h/d", "scram_iterations": 0}), "scram_iterations"),
+            (serde_json::json!({"url": "postgres://u@h/d", "connections": 33}), "connections"),
+            (serde_json::json!({"url": "postgres://u@h/d", "lock_timeout": "soon"}), "lock_timeout"),
+            (serde_json::json!({"url": "postgres://u@h/d", "tls": {"cert": "c.pem"}}), "tls.key"),
+            (serde_json::json!({"url": "postgres://u@h/d", "tls": {"sslmode": "x"}}), "tls"),
+            (serde_json::json!({"url": "postgres://u@h/d", "pasword": {"env": "X"}}), "pasword"),
+        ] {
+            assert_eq!(read(table.clone()).unwrap_err().key, key, "{table}");
+        }
+    }
+}

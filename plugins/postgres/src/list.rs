@@ -1,0 +1,49 @@
+//! What carries our mark.
+
+use leasehold_sdk::{EngineError, Listed, Listing, Mark};
+use sqlx::Row;
+
+use crate::engine::{Target, mark_name};
+use crate::quote::quote_literal;
+
+/// Most accounts in one page, whatever is asked.
+const PAGE_MAX: usize = 5_000;
+
+/// One page of the mark's members whose names are account names of ours, in the order of their names.
+pub(crate) async fn list(
+    target: &Target,
+    mark: &Mark,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Listing, EngineError> {
+    let mut session = target.other_session().await?;
+    let limit = limit.clamp(1, PAGE_MAX);
+    let rows = session.rows(&page_sql(mark, after, limit)?).await.map_err(|e| e.repeatable("list"))?;
+    let mut accounts = Vec::with_capacity(rows.len());
+    let mut last = None;
+    for row in &rows {
+        let read = |e: sqlx::Error| EngineError::retry(format!("list: {e}"));
+        let name: String = row.try_get("name").map_err(read)?;
+        let oid: i64 = row.try_get("oid").map_err(read)?;
+        // Somebody may have put other roles into the group; they are none of ours.
+        if let Ok(account) = name.parse() {
+            accounts.push(Listed { account, id: Some(oid.to_string()) });
+        }
+        last = Some(name);
+    }
+    let next = if rows.len() == limit { last } else { None };
+    Ok(Listing::Page { accounts, next })
+}
+
+fn page_sql(mark: &Mark, after: Option<&str>, limit: usize) -> Result<String, EngineError> {
+    let group = quote_literal(&mark_name(&mark.cluster))?;
+    let after = quote_literal(after.unwrap_or(""))?;
+    // From 16 on one membership may be granted several times, by different grantors.
+    Ok(format!(
+        "SELECT r.rolname::pg_catalog.text AS name, r.oid::pg_catalog.int8 AS oid FROM pg_catalog.pg_roles AS r \
+         WHERE r.rolname OPERATOR(pg_catalog.>) {after}::pg_catalog.name AND EXISTS (SELECT 1 \
+         FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_roles AS g ON g.oid OPERATOR(pg_catalog.=) m.roleid \
+         WHERE m.member OPERATOR(pg_catalog.=) r.oid AND g.rolname OPERATOR(pg_catalog.=) {group}::pg_catalog.name) \
+         ORDER BY r.rolname USING OPERATOR(pg_catalog.<) LIMIT {limit}"
+    ))
+}

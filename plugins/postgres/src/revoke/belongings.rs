@@ -1,0 +1,139 @@
+//! What an account leaves behind: handed over or dropped in each database where `pg_shdepend` knows of it.
+
+use std::collections::{BTreeMap, HashSet};
+
+use leasehold_sdk::EngineError;
+use sqlx::Row;
+
+use super::Item;
+use crate::config::Admin;
+use crate::engine::{Target, estate_name};
+use crate::quote::{Ident, quote_ident};
+use crate::role::Owned;
+use crate::session::Session;
+use crate::sql_error::SqlError;
+use crate::statements::{Belongings, oid_array, render};
+use crate::template::Values;
+
+/// How often the databases are gone through: handing over a database makes others reachable.
+const ROUNDS: usize = 3;
+
+/// Which of these roles own something, hold grants, or have prepared transactions.
+pub(super) async fn holders(session: &mut Session, oids: &[u32]) -> Result<HashSet<u32>, SqlError> {
+    if oids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let oids = oid_array(oids);
+    let sql = format!(
+        "SELECT DISTINCT d.refobjid::pg_catalog.int8 AS oid FROM pg_catalog.pg_shdepend AS d \
+         WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass \
+         AND d.refobjid OPERATOR(pg_catalog.=) ANY ({oids}) UNION ALL \
+         SELECT r.oid::pg_catalog.int8 FROM pg_catalog.pg_prepared_xacts AS p JOIN pg_catalog.pg_roles AS r \
+         ON r.rolname OPERATOR(pg_catalog.=) p.owner WHERE r.oid OPERATOR(pg_catalog.=) ANY ({oids})"
+    );
+    let rows = session.rows(&sql).await?;
+    Ok(rows.iter().filter_map(|r| u32::try_from(r.try_get::<i64, _>("oid").ok()?).ok()).collect())
+}
+
+/// Runs the role's own revocation statements.
+pub(super) async fn own_statements(session: &mut Session, item: &Item) -> Result<(), EngineError> {
+    if item.body.revocation_statements.is_empty() || item.present.is_none() {
+        return Ok(());
+    }
+    let values = Values { name: &item.ident, verifier: "", expires_at: "", params: &item.body.params };
+    let sql = render(&item.body.revocation_statements, false, &values)?;
+    session.run(&sql).await.map_err(|e| e.repeatable(format!("{}: revocation_statements", item.name)))
+}
+
+/// Makes our login able to act for the account, where it has to be told so: a superuser needs nothing, and functions act
+/// for themselves. From 16 on the creator of a role does not inherit its rights unless it says so.
+pub(super) async fn adopt(target: &Target, session: &mut Session, item: &Item) -> Result<(), EngineError> {
+    let facts = session.facts();
+    if facts.superuser || target.config.admin != Admin::Createrole {
+        return Ok(());
+    }
+    let options = if facts.major >= 16 { " WITH INHERIT TRUE, SET TRUE" } else { "" };
+    let sql = format!("GRANT {} TO {}{options}", item.ident, quote_ident(&facts.user)?);
+    session.run(&sql).await.map_err(|e| e.repeatable(&item.name))
+}
+
+/// Hands over, or drops, everything in every database.
+pub(super) async fn hand_over(target: &Target, session: &mut Session, item: &Item) -> Result<(), EngineError> {
+    let Some(oid) = item.present else { return Ok(()) };
+    for round in 0..ROUNDS {
+        let places = places(session, oid).await.map_err(|e| e.repeatable(&item.name))?;
+        if places.is_empty() {
+            break;
+        }
+        if round == 0 {
+            adopt(target, session, item).await?;
+        }
+        for database in places.into_values() {
+            let at = |e: EngineError| in_database_error(item, &database, e);
+            if database == session.facts().database {
+                in_one(target, session, item).await.map_err(at)?;
+            } else {
+                let mut there = target.sessions.in_database(&database, target.call_limit()).await.map_err(at)?;
+                in_one(target, &mut there, item).await.map_err(at)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn in_database_error(item: &Item, database: &str, e: EngineError) -> EngineError {
+    let why = format!("{}: handing over what it has in database {database:?}: {}", item.name, e.why());
+    match e {
+        EngineError::Refused { .. } => EngineError::refused(why),
+        _ => EngineError::retry(why),
+    }
+}
+
+/// The databases in which the role is mentioned, by OID; what is shared by all is seen from our own.
+async fn places(session: &mut Session, oid: u32) -> Result<BTreeMap<i64, String>, SqlError> {
+    let sql = format!(
+        "SELECT DISTINCT b.oid::pg_catalog.int8 AS oid, b.datname::pg_catalog.text AS name \
+         FROM pg_catalog.pg_shdepend AS d JOIN pg_catalog.pg_database AS b ON b.oid OPERATOR(pg_catalog.=) d.dbid \
+         OR (d.dbid OPERATOR(pg_catalog.=) 0::pg_catalog.oid \
+         AND b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
+         WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass \
+         AND d.refobjid OPERATOR(pg_catalog.=) {oid}::pg_catalog.oid"
+    );
+    let rows = session.rows(&sql).await?;
+    Ok(rows.iter().filter_map(|r| Some((r.try_get("oid").ok()?, r.try_get("name").ok()?))).collect())
+}
+
+async fn in_one(target: &Target, session: &mut Session, item: &Item) -> Result<(), EngineError> {
+    let estate = quote_ident(&estate_name(&target.cluster))?;
+    let named = item.body.reassign_to.as_deref();
+    let receiver = named.map(quote_ident).transpose()?.unwrap_or_else(|| estate.clone());
+    if item.body.owned == Owned::Drop {
+        let dropped = try_disown(target, session, item, &estate, None, Owned::Drop).await;
+        // What others built on its objects is not ours to drop; then they go to the estate after all.
+        if !matches!(&dropped, Err(e) if e.code() == Some("2BP01")) {
+            dropped.map_err(|e| e.repeatable("DROP OWNED"))?;
+        }
+    }
+    try_disown(target, session, item, &receiver, named, Owned::Reassign)
+        .await
+        .map_err(|e| e.repeatable("REASSIGN OWNED"))
+}
+
+async fn try_disown(
+    target: &Target,
+    session: &mut Session,
+    item: &Item,
+    receiver: &Ident,
+    receiver_name: Option<&str>,
+    owned: Owned,
+) -> Result<(), SqlError> {
+    let mut b = Belongings { ident: &item.ident, name: &item.name, receiver, receiver_name, owned, lend: false };
+    let sql = |b: &Belongings<'_>| target.statements.disown(b).map_err(|e| SqlError::Lost(e.to_string()));
+    match session.run(&sql(&b)?).await {
+        Err(e) if e.code() == Some("42501") && owned == Owned::Reassign => {
+            b.lend = true;
+            session.run(&sql(&b)?).await
+        }
+        done => done,
+    }
+}

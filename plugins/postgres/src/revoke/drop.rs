@@ -1,0 +1,31 @@
+//! The drop itself.
+
+use super::Item;
+use crate::engine::Target;
+use crate::session::Session;
+use crate::sql_error::SqlError;
+
+/// Drops all that are there; one by one when the batch fails.
+pub(super) async fn drop(target: &Target, session: &mut Session, items: &mut [&mut Item]) {
+    let mut there: Vec<_> = items.iter_mut().filter(|i| i.under_way() && i.present.is_some()).collect();
+    let batch: Vec<&Item> = there.iter().map(|i| &***i).collect();
+    if batch.is_empty() || send(target, session, &batch).await.is_ok() {
+        return;
+    }
+    for item in &mut there {
+        match send(target, session, &[&***item]).await {
+            Ok(()) => {}
+            Err(e) if e.code() == Some("42704") => {} // somebody else dropped it
+            Err(e) => {
+                let why = e.repeatable(format!("{} cannot log in any more, but cannot be dropped", item.name));
+                item.fail(why);
+            }
+        }
+    }
+}
+
+async fn send(target: &Target, session: &mut Session, items: &[&Item]) -> Result<(), SqlError> {
+    let accounts: Vec<_> = items.iter().map(|i| (&i.ident, i.name.as_str())).collect();
+    let sql = target.statements.drop(&accounts).map_err(|e| SqlError::Lost(e.to_string()))?;
+    session.run(&sql).await
+}

@@ -1,0 +1,163 @@
+//! Ending accounts, in the order that the measurements demand: stop new logins and commit, end the sessions and see them
+//! gone, roll back prepared transactions, hand over what is owned, drop, and sweep once more by OID.
+//!
+//! What most accounts need is done for the whole batch; whoever has belongings or resists is taken alone, so that one
+//! account that cannot be ended delays no other.
+
+mod belongings;
+mod drop;
+mod fence;
+mod look;
+mod prepared;
+mod sessions;
+
+use leasehold_sdk::{EngineError, RevokeOrder, Timestamp, random};
+use std::time::Duration;
+use tokio::time::Instant;
+
+use crate::engine::Target;
+use crate::mint::own_name;
+use crate::plan::{OidReceipt, PlanBody};
+use crate::quote::{Ident, quote_ident};
+use crate::session::Session;
+use crate::sql_error::SqlError;
+
+/// How long one call goes on taking up accounts that have to be handled alone.
+const ALONE_MAX: Duration = Duration::from_secs(15);
+
+/// One account on its way out.
+struct Item {
+    name: String,
+    ident: Ident,
+    body: PlanBody,
+    /// The OID that was heard when it was made.
+    receipt: Option<u32>,
+    mint_deadline: Timestamp,
+    lock_key: i64,
+    /// The OID that its name has now.
+    present: Option<u32>,
+    /// What came of it; `None` while it is under way.
+    outcome: Option<Result<(), EngineError>>,
+}
+
+impl Item {
+    fn new(target: &Target, session: &Session, order: &RevokeOrder) -> Result<Self, EngineError> {
+        let name = own_name(&order.plan.account, &target.cluster)?;
+        if order.plan.fingerprint != session.facts().fingerprint {
+            return Err(target.foreign(&order.plan, &session.facts().fingerprint));
+        }
+        Ok(Self {
+            ident: quote_ident(&name)?,
+            name,
+            body: PlanBody::of(&order.plan)?,
+            receipt: OidReceipt::of(order.receipt.as_ref()).map(|r| r.oid),
+            mint_deadline: order.mint_deadline,
+            lock_key: order.plan.account.lease().lock_key(),
+            present: None,
+            outcome: None,
+        })
+    }
+
+    fn under_way(&self) -> bool {
+        self.outcome.is_none()
+    }
+
+    fn fail(&mut self, e: EngineError) {
+        self.outcome.get_or_insert(Err(e));
+    }
+
+    /// Every OID under which sessions of this account may run.
+    fn oids(&self) -> impl Iterator<Item = u32> {
+        self.receipt.into_iter().chain(self.present.filter(|p| Some(*p) != self.receipt))
+    }
+}
+
+/// Ends what the orders say; one answer each.
+pub(crate) async fn revoke(target: &Target, orders: &[RevokeOrder]) -> Vec<Result<(), EngineError>> {
+    let mut session = match target.other_session().await {
+        Ok(s) => s,
+        Err(e) => return orders.iter().map(|_| Err(e.clone())).collect(),
+    };
+    let made: Vec<_> = orders.iter().map(|o| Item::new(target, &session, o)).collect();
+    let mut refused: Vec<Option<EngineError>> = made.iter().map(|m| m.as_ref().err().cloned()).collect();
+    let mut items: Vec<Item> = made.into_iter().flatten().collect();
+
+    end_all(target, &mut session, &mut items).await;
+
+    let mut ended = items.into_iter().map(|i| i.outcome.unwrap_or_else(|| Err(EngineError::retry("not reached"))));
+    refused
+        .iter_mut()
+        .map(|r| match r.take() {
+            Some(e) => Err(e),
+            None => ended.next().unwrap_or_else(|| Err(EngineError::retry("not reached"))),
+        })
+        .collect()
+}
+
+async fn end_all(target: &Target, session: &mut Session, items: &mut [Item]) {
+    look::look(target, session, items).await;
+    fence::fence(target, session, items).await;
+    sessions::end(target, session, items).await;
+    let alone = alone(session, items).await;
+
+    let (mut simple, mut slow): (Vec<_>, Vec<_>) = items.iter_mut().enumerate().partition(|(i, _)| !alone.contains(i));
+    let mut simple: Vec<&mut Item> = simple.drain(..).map(|(_, i)| i).collect();
+    drop::drop(target, session, &mut simple).await;
+    sessions::sweep(target, session, &mut simple).await;
+
+    let until = Instant::now() + ALONE_MAX;
+    // Not always in the same order: whoever takes all the time must not starve the same others each round.
+    let start = (random::fraction() * slow.len() as f64) as usize % slow.len().max(1);
+    slow.rotate_left(start);
+    for (_, item) in slow {
+        if Instant::now() >= until {
+            item.fail(EngineError::retry("others of the batch took all the time of this round"));
+        } else if item.under_way() {
+            end_alone(target, item).await;
+        }
+    }
+}
+
+/// Which items own something, have prepared transactions or statements of their own.
+async fn alone(session: &mut Session, items: &mut [Item]) -> Vec<usize> {
+    let mut alone: Vec<usize> = Vec::new();
+    let oids: Vec<u32> = items.iter().filter(|i| i.under_way()).filter_map(|i| i.present).collect();
+    let with = match belongings::holders(session, &oids).await {
+        Ok(with) => with,
+        Err(e) => {
+            fail_all(items, &e);
+            return alone;
+        }
+    };
+    for (index, item) in items.iter().enumerate().filter(|(_, i)| i.under_way()) {
+        let own = item.present.is_some_and(|oid| with.contains(&oid));
+        if own || !item.body.revocation_statements.is_empty() {
+            alone.push(index);
+        }
+    }
+    alone
+}
+
+async fn end_alone(target: &Target, item: &mut Item) {
+    let mut session = match target.other_session().await {
+        Ok(s) => s,
+        Err(e) => return item.fail(e),
+    };
+    let done = async {
+        prepared::roll_back(target, &mut session, item).await?;
+        belongings::own_statements(&mut session, item).await?;
+        belongings::hand_over(target, &mut session, item).await
+    };
+    if let Err(e) = done.await {
+        return item.fail(e);
+    }
+    let mut one = [item];
+    drop::drop(target, &mut session, &mut one).await;
+    sessions::sweep(target, &mut session, &mut one).await;
+}
+
+fn fail_all(items: &mut [Item], e: &SqlError) {
+    for item in items.iter_mut().filter(|i| i.under_way()) {
+        item.fail(e.clone().repeatable(&item.name));
+    }
+}

@@ -1,0 +1,346 @@
+//! Admin sessions: few, pinned, bounded, and never used again in a state that is not known.
+//!
+//! An account that we minted may own a database and set that database's defaults, or plant functions in `public`. So
+//! every default that could change what a statement of ours means is pinned in the start-up packet, which outranks
+//! `ALTER DATABASE` and `ALTER ROLE` defaults, and set once more afterwards; and every statement qualifies its names.
+
+use std::ops::DerefMut;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use leasehold_sdk::{ClusterName, EngineError, Fingerprint};
+use secrecy::ExposeSecret;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::config::{TargetConfig, TlsMode};
+use crate::sql_error::{SqlError, connect_text};
+
+/// Connections for everything but mints.
+const OTHER_CONNECTIONS: usize = 2;
+/// Connections to databases that are not the target's own: hand-overs at revocation.
+const ELSEWHERE_CONNECTIONS: usize = 2;
+/// A connection that lay idle for longer is asked for a sign of life before it is trusted with a mint.
+const IDLE_UNCHECKED: Duration = Duration::from_millis(250);
+/// A connection is not used again after this time, so that new passwords, certificates and addresses get their turn.
+const AGE_MAX: Duration = Duration::from_secs(30 * 60);
+/// Oldest and newest server that this engine was tested with (major versions).
+pub(crate) const VERSIONS: std::ops::RangeInclusive<u32> = 13..=18;
+
+/// All sessions of one target.
+pub(crate) struct Sessions {
+    config: Arc<TargetConfig>,
+    application_name: String,
+    mint: Arc<Lane>,
+    other: Arc<Lane>,
+    elsewhere: Arc<Lane>,
+}
+
+/// What a session knows of its server, asked once per connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    /// Major version.
+    pub(crate) major: u32,
+    /// Which server it is.
+    pub(crate) fingerprint: Fingerprint,
+    /// Our login.
+    pub(crate) user: String,
+    /// Whether our login is a superuser.
+    pub(crate) superuser: bool,
+    /// The database that the session is in.
+    pub(crate) database: String,
+    /// Whether the connection is encrypted.
+    #[allow(dead_code)] // for `check`
+    pub(crate) encrypted: bool,
+}
+
+/// One session, taken for one piece of work. It goes back to be used again only when nothing is under way on it.
+pub(crate) struct Session {
+    open: Option<Open>,
+    lane: Arc<Lane>,
+    deadline: Instant,
+    /// Whether the server has answered all that was sent, outside of a transaction.
+    at_rest: bool,
+    keep: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+struct Open {
+    connection: PgConnection,
+    facts: Arc<Facts>,
+    born: Instant,
+    rested: Instant,
+}
+
+struct Lane {
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<Open>>,
+}
+
+impl Sessions {
+    pub(crate) fn new(config: Arc<TargetConfig>, cluster: &ClusterName, instance: &str) -> Self {
+        Self {
+            application_name: format!("leasehold/{cluster}/{instance}"),
+            mint: Lane::new(config.connections),
+            other: Lane::new(OTHER_CONNECTIONS),
+            elsewhere: Lane::new(ELSEWHERE_CONNECTIONS),
+            config,
+        }
+    }
+
+    /// A session for mints: at most `limit` to wait for it, and as much again to use it.
+    ///
+    /// # Errors
+    /// [`EngineError::Retry`]: nothing was sent.
+    pub(crate) async fn mint(&self, limit: Duration) -> Result<Session, EngineError> {
+        self.take(&self.mint, limit).await
+    }
+
+    /// A session for everything else.
+    ///
+    /// # Errors
+    /// [`EngineError::Retry`].
+    pub(crate) async fn other(&self, limit: Duration) -> Result<Session, EngineError> {
+        self.take(&self.other, limit).await
+    }
+
+    /// A new session in any database, not kept afterwards.
+    ///
+    /// # Errors
+    /// [`EngineError::Retry`].
+    pub(crate) async fn in_database(&self, database: &str, limit: Duration) -> Result<Session, EngineError> {
+        let permit = self.elsewhere.permit(Instant::now() + limit).await?;
+        let open = self.connect(database).await?;
+        let (lane, deadline) = (Arc::clone(&self.elsewhere), Instant::now() + limit);
+        Ok(Session { open: Some(open), lane, deadline, at_rest: true, keep: false, _permit: permit })
+    }
+
+    async fn take(&self, lane: &Arc<Lane>, limit: Duration) -> Result<Session, EngineError> {
+        let permit = lane.permit(Instant::now() + limit).await?;
+        let open = match lane.rested().await {
+            Some(open) => open,
+            None => self.connect(&self.config.address.database).await?,
+        };
+        // The time for the work starts now: what was spent on waiting must not turn a slow answer into a lost one.
+        let (lane, deadline) = (Arc::clone(lane), Instant::now() + limit);
+        Ok(Session { open: Some(open), lane, deadline, at_rest: true, keep: true, _permit: permit })
+    }
+
+    async fn connect(&self, database: &str) -> Result<Open, EngineError> {
+        let place = format!("{}:{}", self.config.address.host, self.config.address.port);
+        let made = timeout(self.config.connect_timeout, self.connect_unbounded(database)).await;
+        made.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.config.connect_timeout)))
+            .map_err(|why| EngineError::retry(format!("cannot connect to {place}, database {database:?}: {why}")))
+    }
+
+    async fn connect_unbounded(&self, database: &str) -> Result<Open, String> {
+        let options = self.options(database)?;
+        let mut connection = options.connect().await.map_err(|e| connect_text(&e))?;
+        let version = connection.server_version_num().ok_or("the server does not tell its version")?;
+        let major = version / 10_000;
+        if !VERSIONS.contains(&major) {
+            let (oldest, newest) = (VERSIONS.start(), VERSIONS.end());
+            return Err(format!("it is PostgreSQL {major}; supported are {oldest} to {newest}"));
+        }
+        let settle = settle_sql(&self.config, major);
+        let rows = sqlx::raw_sql(AssertSqlSafe(settle)).fetch_all(&mut connection).await;
+        let rows = rows.map_err(|e| connect_text(&e))?;
+        let facts = rows.last().ok_or("the server gave no facts about itself".to_owned()).and_then(|r| {
+            facts(r, major).map_err(|e| format!("the server's facts about itself cannot be read: {e}"))
+        })?;
+        if facts.user != self.config.address.user || facts.database != database {
+            return Err(format!("the session is {:?} in {:?}, not as asked", facts.user, facts.database));
+        }
+        let now = Instant::now();
+        Ok(Open { connection, facts: Arc::new(facts), born: now, rested: now })
+    }
+
+    fn options(&self, database: &str) -> Result<PgConnectOptions, String> {
+        let (config, tls) = (&self.config, &self.config.tls);
+        let password = config.password.as_ref().map(|p| p.read()).transpose()?;
+        let mode = match tls.mode {
+            TlsMode::Disable => PgSslMode::Disable,
+            TlsMode::Prefer => PgSslMode::Prefer,
+            TlsMode::Require => PgSslMode::Require,
+            TlsMode::VerifyCa => PgSslMode::VerifyCa,
+            TlsMode::VerifyFull => PgSslMode::VerifyFull,
+        };
+        let mut options = PgConnectOptions::new_without_pgpass()
+            .port(config.address.port)
+            .username(&config.address.user)
+            // Always ours: the library would take another from the environment.
+            .password(password.as_ref().map_or("", |p| p.expose_secret()))
+            .database(database)
+            .ssl_mode(mode)
+            .application_name(&self.application_name)
+            .statement_cache_capacity(0)
+            .options(pins(config))
+            .disable_statement_logging();
+        options = if config.address.is_socket() {
+            options.socket(&config.address.host)
+        } else {
+            options.host(&config.address.host)
+        };
+        if let Some(ca) = &tls.ca {
+            options = options.ssl_root_cert(ca);
+        }
+        if let Some((cert, key)) = &tls.client {
+            options = options.ssl_client_cert(cert).ssl_client_key(key);
+        }
+        Ok(options)
+    }
+}
+
+/// Defaults that every version knows, for the start-up packet.
+fn pins(config: &TargetConfig) -> Vec<(&'static str, String)> {
+    let ms = |d: Duration| d.as_millis().to_string();
+    let mut pins: Vec<(&'static str, String)> = [
+        ("search_path", ""),
+        ("default_transaction_read_only", "off"),
+        ("default_transaction_isolation", "read committed"),
+        ("default_transaction_deferrable", "off"),
+        ("role", "none"),
+        ("standard_conforming_strings", "on"),
+        ("transform_null_equals", "off"),
+        ("quote_all_identifiers", "off"),
+        ("bytea_output", "hex"),
+        ("synchronous_commit", "on"),
+        ("local_preload_libraries", ""),
+        ("client_min_messages", "warning"),
+        ("row_security", "on"),
+        ("jit", "off"),
+    ]
+    .map(|(name, value)| (name, value.to_owned()))
+    .into();
+    pins.push(("statement_timeout", ms(config.statement_timeout)));
+    pins.push(("lock_timeout", ms(config.lock_timeout)));
+    pins.push(("idle_in_transaction_session_timeout", ms(config.statement_timeout)));
+    pins
+}
+
+/// Sets once more what a start-up packet cannot pin in every version, and asks for the facts.
+fn settle_sql(config: &TargetConfig, major: u32) -> String {
+    let limit = config.statement_timeout.as_millis();
+    let mut sql = String::from("SET SESSION AUTHORIZATION DEFAULT; SET ROLE NONE; SET search_path = '';");
+    if major >= 14 {
+        // A statement whose client has gone ends within a second, instead of running on for nobody.
+        sql.push_str("SET idle_session_timeout = 0; SET client_connection_check_interval = 1000;");
+    }
+    if major >= 16 {
+        sql.push_str("SET createrole_self_grant = '';");
+    }
+    if major >= 17 {
+        sql.push_str(&format!("SET transaction_timeout = {};", limit * 3));
+    }
+    sql.push_str(
+        "SELECT (SELECT c.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() AS c) AS system,\
+         CURRENT_USER::pg_catalog.text AS login, pg_catalog.current_database()::pg_catalog.text AS database,\
+         pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on' AS super,\
+         COALESCE((SELECT s.ssl FROM pg_catalog.pg_stat_ssl AS s \
+          WHERE s.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()), false) AS encrypted",
+    );
+    sql
+}
+
+fn facts(row: &PgRow, major: u32) -> Result<Facts, sqlx::Error> {
+    let system: String = row.try_get("system")?;
+    Ok(Facts {
+        major,
+        fingerprint: Fingerprint(format!("postgres:{system}")),
+        user: row.try_get("login")?,
+        superuser: row.try_get("super")?,
+        database: row.try_get("database")?,
+        encrypted: row.try_get("encrypted")?,
+    })
+}
+
+impl Session {
+    /// The server's facts.
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.inner().facts
+    }
+
+    /// Sends one message of one or several statements, which are one transaction, and returns the rows of all of them.
+    ///
+    /// # Errors
+    /// [`SqlError`]: what may be true now.
+    pub(crate) async fn rows(&mut self, sql: &str) -> Result<Vec<PgRow>, SqlError> {
+        if !self.at_rest {
+            return Err(SqlError::Lost("the session was lost before".into()));
+        }
+        self.at_rest = false;
+        let deadline = self.deadline;
+        let work = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut self.inner_mut().connection);
+        let done = match timeout_at(deadline, work).await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(e)) => Err(SqlError::sent(&e)),
+            Err(_) => Err(SqlError::Lost("the server did not answer in time".into())),
+        };
+        self.at_rest = !matches!(done, Err(SqlError::Lost(_)));
+        done
+    }
+
+    /// As [`Session::rows`], for statements without rows of interest.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn run(&mut self, sql: &str) -> Result<(), SqlError> {
+        self.rows(sql).await.map(drop)
+    }
+
+    fn inner(&self) -> &Open {
+        self.open.as_ref().expect("open until dropped")
+    }
+
+    fn inner_mut(&mut self) -> &mut Open {
+        self.open.as_mut().expect("open until dropped")
+    }
+}
+
+impl Drop for Session {
+    /// A session that is not at rest is closed with its socket: nobody may find out later what it was doing.
+    fn drop(&mut self) {
+        if let Some(mut open) = self.open.take()
+            && self.keep
+            && self.at_rest
+            && open.born.elapsed() < AGE_MAX
+        {
+            open.rested = Instant::now();
+            self.lane.idle().push(open);
+        }
+    }
+}
+
+impl Lane {
+    fn new(size: usize) -> Arc<Self> {
+        Arc::new(Self { permits: Arc::new(Semaphore::new(size)), idle: Mutex::new(Vec::with_capacity(size)) })
+    }
+
+    async fn permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, EngineError> {
+        let permit = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await;
+        let busy = || EngineError::retry("all connections to the target were busy for the whole time allowed");
+        permit.map_err(|_| busy())?.map_err(|_| busy())
+    }
+
+    fn idle(&self) -> impl DerefMut<Target = Vec<Open>> + '_ {
+        self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A connection that still answers.
+    async fn rested(&self) -> Option<Open> {
+        loop {
+            let mut open = self.idle().pop()?;
+            if open.born.elapsed() >= AGE_MAX {
+                continue;
+            }
+            if open.rested.elapsed() < IDLE_UNCHECKED {
+                return Some(open);
+            }
+            if matches!(timeout(Duration::from_secs(1), open.connection.ping()).await, Ok(Ok(()))) {
+                return Some(open);
+            }
+        }
+    }
+}

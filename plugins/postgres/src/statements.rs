@@ -1,0 +1,248 @@
+//! The SQL by which accounts are made and ended, in the two ways that a target may be set up (`admin`).
+//!
+//! The only place that knows the difference: plain statements for a login that may create roles, or calls of the
+//! SECURITY DEFINER functions that `leasehold check --install-sql` prints.
+
+use leasehold_sdk::{EngineError, Timestamp};
+
+use crate::config::Admin;
+use crate::plan::PlanBody;
+use crate::quote::{BadText, Ident, join, quote_ident, quote_literal, quote_literals};
+use crate::role::Owned;
+use crate::template::{Template, Values};
+
+/// What the guard of a late mint says; the deadline stands in the error of the server, which we then recognise.
+pub(crate) const TOO_LATE: &str = "the deadline of this mint has passed";
+
+/// How we speak to one target.
+#[derive(Debug, Clone)]
+pub(crate) enum Statements {
+    /// Plain statements.
+    Plain {
+        /// The cluster's group role.
+        mark: Ident,
+    },
+    /// Functions in this schema.
+    Functions {
+        /// The schema.
+        schema: Ident,
+    },
+}
+
+/// One account to make.
+pub(crate) struct NewAccount<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) ident: &'a Ident,
+    pub(crate) lock_key: i64,
+    pub(crate) deadline: Timestamp,
+    pub(crate) verifier: &'a str,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) body: &'a PlanBody,
+}
+
+impl Statements {
+    /// For a target's `admin` and a cluster's mark.
+    pub(crate) fn new(admin: &Admin, mark: &str) -> Result<Self, BadText> {
+        Ok(match admin {
+            Admin::Createrole => Self::Plain { mark: quote_ident(mark)? },
+            Admin::Functions { schema } => Self::Functions { schema: quote_ident(schema)? },
+        })
+    }
+
+    /// One message that makes all these accounts or none, and none after the earliest deadline. Its last rows have the
+    /// columns `account` and `oid`.
+    pub(crate) fn mint(&self, accounts: &[NewAccount<'_>]) -> Result<String, EngineError> {
+        let mut sql = String::new();
+        match self {
+            Self::Plain { mark } => {
+                sql.push_str(&guard(accounts)?);
+                for a in accounts {
+                    sql.push_str(&create(mark, a)?);
+                    sql.push_str(&own_statements(a)?);
+                }
+                sql.push_str(&receipts(accounts)?);
+            }
+            Self::Functions { schema } => {
+                for a in accounts {
+                    sql.push_str(&call_mint(schema, a)?);
+                    sql.push_str(&own_statements(a)?);
+                }
+            }
+        }
+        Ok(sql)
+    }
+
+    /// Moves an account's expiry.
+    pub(crate) fn renew(&self, ident: &Ident, name: &str, until: Timestamp) -> Result<String, BadText> {
+        let until = quote_literal(&until.to_string())?;
+        Ok(match self {
+            Self::Plain { .. } => format!("ALTER ROLE {ident} VALID UNTIL {until};"),
+            Self::Functions { schema } => {
+                let name = quote_literal(name)?;
+                format!("SELECT {schema}.renew({name}::pg_catalog.text, {until}::pg_catalog.timestamptz);")
+            }
+        })
+    }
+
+    /// Stops new logins of these accounts.
+    pub(crate) fn fence(&self, accounts: &[(&Ident, &str)]) -> Result<String, BadText> {
+        Ok(match self {
+            Self::Plain { .. } => accounts.iter().map(|(ident, _)| format!("ALTER ROLE {ident} NOLOGIN;")).collect(),
+            Self::Functions { schema } => format!("SELECT {schema}.fence({});", names(accounts)?),
+        })
+    }
+
+    /// Ends the sessions of these roles; says of how many.
+    pub(crate) fn terminate(&self, oids: &[u32]) -> String {
+        let oids = oid_array(oids);
+        match self {
+            Self::Plain { .. } => format!(
+                "SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid)) FROM pg_catalog.pg_stat_activity AS a \
+                 WHERE a.usesysid OPERATOR(pg_catalog.=) ANY ({oids}) \
+                 AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid();"
+            ),
+            Self::Functions { schema } => format!("SELECT {schema}.terminate({oids});"),
+        }
+    }
+
+    /// Hands over or drops what an account has in the present database.
+    pub(crate) fn disown(&self, account: &Belongings<'_>) -> Result<String, BadText> {
+        let Belongings { ident, name, receiver, receiver_name, owned, lend } = account;
+        Ok(match self {
+            Self::Plain { .. } if *owned == Owned::Drop => format!("DROP OWNED BY {ident};"),
+            // Lent for the length of one transaction, which nobody sees: the receiver then has whatever right on a schema
+            // the account had when it put something there.
+            Self::Plain { .. } if *lend => format!(
+                "GRANT {ident} TO {receiver}; REASSIGN OWNED BY {ident} TO {receiver}; REVOKE {ident} FROM {receiver}; \
+                 DROP OWNED BY {ident};"
+            ),
+            Self::Plain { .. } => format!("REASSIGN OWNED BY {ident} TO {receiver}; DROP OWNED BY {ident};"),
+            Self::Functions { schema } => {
+                let to = receiver_name.map(quote_literal).transpose()?.map_or("NULL".to_owned(), |l| l.to_string());
+                let name = quote_literal(name)?;
+                let drop = *owned == Owned::Drop;
+                format!("SELECT {schema}.disown({name}::pg_catalog.text, {to}::pg_catalog.text, {drop});")
+            }
+        })
+    }
+
+    /// Drops accounts, all or none.
+    pub(crate) fn drop(&self, accounts: &[(&Ident, &str)]) -> Result<String, BadText> {
+        Ok(match self {
+            Self::Plain { .. } => format!("DROP ROLE {};", join(accounts.iter().map(|(ident, _)| *ident))),
+            Self::Functions { schema } => format!("SELECT {schema}.drop_accounts({});", names(accounts)?),
+        })
+    }
+}
+
+/// What an account has in one database, and who gets it.
+pub(crate) struct Belongings<'a> {
+    pub(crate) ident: &'a Ident,
+    pub(crate) name: &'a str,
+    pub(crate) receiver: &'a Ident,
+    /// `None`: the estate role.
+    pub(crate) receiver_name: Option<&'a str>,
+    pub(crate) owned: Owned,
+    /// Whether to lend the receiver the account's rights meanwhile.
+    pub(crate) lend: bool,
+}
+
+/// An array of OIDs.
+pub(crate) fn oid_array(oids: &[u32]) -> String {
+    let oids: Vec<_> = oids.iter().map(u32::to_string).collect();
+    format!("'{{{}}}'::pg_catalog.oid[]", oids.join(","))
+}
+
+fn names(accounts: &[(&Ident, &str)]) -> Result<String, BadText> {
+    let names: Vec<_> = accounts.iter().map(|(_, name)| *name).collect();
+    Ok(format!("ARRAY[{}]::pg_catalog.text[]", quote_literals(&names)?))
+}
+
+/// Law 3: a mint and the look of a revocation meet on a lock that lasts as long as the transaction, and past its deadline,
+/// by the server's own clock, a mint makes nothing. So what is not there then can never come to be.
+fn guard(accounts: &[NewAccount<'_>]) -> Result<String, BadText> {
+    let keys: Vec<_> = accounts.iter().map(|a| a.lock_key.to_string()).collect();
+    let earliest = accounts.iter().map(|a| a.deadline).min().unwrap_or(Timestamp::from_unix_ms(0));
+    let earliest = quote_literal(&earliest.to_string())?;
+    Ok(format!(
+        "SELECT pg_catalog.pg_advisory_xact_lock(k) FROM pg_catalog.unnest('{{{}}}'::pg_catalog.int8[]) AS k;\
+         SELECT CASE WHEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<) {earliest}::pg_catalog.timestamptz THEN 0 \
+         ELSE pg_catalog.concat('{TOO_LATE}: ', pg_catalog.clock_timestamp())::pg_catalog.int4 END;",
+        keys.join(",")
+    ))
+}
+
+fn create(mark: &Ident, a: &NewAccount<'_>) -> Result<String, BadText> {
+    let (ident, limit) = (a.ident, a.body.connection_limit);
+    let (verifier, until) = (quote_literal(a.verifier)?, quote_literal(&a.expires_at.to_string())?);
+    let mut groups = vec![mark.clone()];
+    for g in &a.body.groups {
+        groups.push(quote_ident(g)?);
+    }
+    let mut sql = format!(
+        "CREATE ROLE {ident} LOGIN PASSWORD {verifier} VALID UNTIL {until} CONNECTION LIMIT {limit} IN ROLE {};",
+        join(&groups)
+    );
+    if !a.body.search_path.is_empty() {
+        let path = quote_literals(&a.body.search_path)?;
+        sql.push_str(&format!("ALTER ROLE {ident} SET search_path = {path};"));
+    }
+    for (name, value) in a.body.settings.iter().chain(a.body.set_role.as_ref().map(|r| (&*ROLE, r))) {
+        sql.push_str(&format!("ALTER ROLE {ident} SET {} = {};", quote_ident(name)?, quote_literal(value)?));
+    }
+    Ok(sql)
+}
+
+static ROLE: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| "role".to_owned());
+
+fn own_statements(a: &NewAccount<'_>) -> Result<String, EngineError> {
+    let expires_at = a.expires_at.to_string();
+    let values = Values { name: a.ident, verifier: a.verifier, expires_at: &expires_at, params: &a.body.params };
+    render(&a.body.creation_statements, true, &values)
+}
+
+/// The role's own statements with their values.
+///
+/// # Errors
+/// [`EngineError::Refused`] when one of them is not as a checked configuration has it.
+pub(crate) fn render(texts: &[String], minting: bool, values: &Values<'_>) -> Result<String, EngineError> {
+    let mut sql = String::new();
+    for text in texts {
+        let template = Template::parse(text, minting, |_| true).map_err(EngineError::refused)?;
+        sql.push_str(&template.render(values)?);
+        // A comment at its end must not swallow what follows.
+        sql.push_str("\n;");
+    }
+    Ok(sql)
+}
+
+fn receipts(accounts: &[NewAccount<'_>]) -> Result<String, BadText> {
+    let names: Vec<_> = accounts.iter().map(|a| a.name).collect();
+    Ok(format!(
+        "SELECT r.rolname::pg_catalog.text AS account, r.oid::pg_catalog.int8 AS oid FROM pg_catalog.pg_roles AS r \
+         WHERE r.rolname OPERATOR(pg_catalog.=) ANY (ARRAY[{}]::pg_catalog.name[]);",
+        quote_literals(&names)?
+    ))
+}
+
+fn call_mint(schema: &Ident, a: &NewAccount<'_>) -> Result<String, BadText> {
+    let mut settings: Vec<String> = a.body.settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    settings.extend(a.body.set_role.iter().map(|r| format!("role={r}")));
+    if !a.body.search_path.is_empty() {
+        let path: Result<Vec<_>, _> = a.body.search_path.iter().map(|s| quote_ident(s)).collect();
+        settings.push(format!("search_path={}", join(&path?)));
+    }
+    let name = quote_literal(a.name)?;
+    Ok(format!(
+        "SELECT {name}::pg_catalog.text AS account, {schema}.mint({name}::pg_catalog.text, {}::pg_catalog.int8, \
+         {}::pg_catalog.timestamptz, {}::pg_catalog.text, {}::pg_catalog.timestamptz, {}::pg_catalog.int4, \
+         ARRAY[{}]::pg_catalog.text[], ARRAY[{}]::pg_catalog.text[])::pg_catalog.int8 AS oid;",
+        a.lock_key,
+        quote_literal(&a.deadline.to_string())?,
+        quote_literal(a.verifier)?,
+        quote_literal(&a.expires_at.to_string())?,
+        a.body.connection_limit,
+        quote_literals(&a.body.groups)?,
+        quote_literals(&settings)?,
+    ))
+}

@@ -1,0 +1,5 @@
+//! The PostgreSQL engine against real servers: the distribution's and one of version 16 or newer.
+
+#[allow(dead_code)]
+mod bed;
+mod life;
