@@ -1,12 +1,34 @@
-//! File to checked [`Config`]: every error names file, line and key.
+//! File to checked [`Config`]: every error names file, line and key, and all of them are told at once.
+
+mod document;
+mod error;
+mod grants;
+mod identity;
+mod reload;
+mod section;
+mod server;
+mod targets;
+#[cfg(test)]
+mod tests;
+mod value;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
 use leasehold_identity::IdentityConfig;
-use leasehold_sdk::{ClusterName, Engine};
+use leasehold_sdk::{ClusterName, Engine, EngineKind};
+use serde::{Deserialize, Serialize};
+
+pub use error::{ConfigError, ConfigErrors};
+pub use reload::{Changes, Remembered, TargetChange, changes, needs_restart};
+
+use document::{Document, Places};
+use section::{Problems, Section};
+use targets::TargetMaker;
 
 use crate::limits::Limits;
 use crate::policy::Rules;
@@ -33,8 +55,99 @@ pub struct Config {
     pub targets: BTreeMap<String, Target>,
     /// `[roles.*]` and `[[grants]]`.
     pub rules: Arc<Rules>,
-    /// `file:line` of each role, for what is found out about it later.
-    pub role_lines: BTreeMap<String, String>,
+    places: Places,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("file", &self.file).field("hash", &self.hash).finish_non_exhaustive()
+    }
+}
+
+/// Reads and checks a file. `kinds` are the plugins there are; `instance` is this process's mark in the targets' session
+/// lists. Paths in the file start at its directory. No target is touched, and no file but this one is read.
+///
+/// # Errors
+/// Everything that is wrong with the file, in its order.
+pub fn load(path: &Path, kinds: &[&dyn EngineKind], instance: &str) -> Result<Config, ConfigErrors> {
+    check(&Document::read(path)?, kinds, instance)
+}
+
+fn check(document: &Document, kinds: &[&dyn EngineKind], instance: &str) -> Result<Config, ConfigErrors> {
+    let (table, places) = document.parse()?;
+    let base = std::path::absolute(&document.file).unwrap_or_else(|_| document.file.clone());
+    let base = base.parent().unwrap_or(Path::new("/"));
+    let problems = Problems::new(document, &places);
+    let parts = Parts::read(Section::root(&problems, &table), kinds, instance, base);
+    let Some(parts) = parts else {
+        problems.finish()?;
+        // Whoever answers `None` has said why; should one forget, the file must still not pass.
+        return Err(ConfigError::new(document.file.clone(), Some(1), "", "is not a whole configuration").into());
+    };
+    problems.finish()?;
+    let Parts { broker, listen, identity, store, audit, limits, targets, rules } = parts;
+    let file = document.file.clone();
+    let hash = HEXLOWER.encode(digest::digest(&digest::SHA256, document.text.as_bytes()).as_ref());
+    let rules = Arc::new(rules);
+    Ok(Config { file, hash, broker, listen, identity, store, audit, limits, targets, rules, places })
+}
+
+/// A [`Config`] without what it knows of its file.
+struct Parts {
+    broker: BrokerConfig,
+    listen: Listen,
+    identity: IdentityConfig,
+    store: StoreConfig,
+    audit: Vec<AuditSink>,
+    limits: Limits,
+    targets: BTreeMap<String, Target>,
+    rules: Rules,
+}
+
+impl Parts {
+    /// Reads every part, whatever is wrong with the others. `None`: at least one is missing, and it was said why.
+    fn read(root: Section<'_>, kinds: &[&dyn EngineKind], instance: &str, base: &Path) -> Option<Self> {
+        let broker = server::broker(&root, base);
+        let data_dir = broker.as_ref().map(|b| b.data_dir.as_path());
+        let listen = server::listen(&root);
+        let identity = identity::identity(&root, base);
+        let store = server::store(&root, base, data_dir);
+        root.later("seal", "sealing");
+        let audit = server::audit(&root, base, data_dir);
+        let limits = server::limits(&root);
+        let maker = TargetMaker {
+            kinds,
+            // Without a good one the file is refused anyway; this is to find what else is wrong.
+            cluster: broker.as_ref().map_or_else(|| "unnamed".parse().ok(), |b| Some(b.cluster.clone()))?,
+            instance,
+            base,
+            zones: broker.as_ref().and_then(|b| b.zones.as_deref()),
+        };
+        let targets = maker.targets(&root);
+        let roles = targets::roles(&root, &targets, &limits);
+        let known = grants::Known { roles: &roles, bundles: identity.as_ref().map(|i| &i.bundles) };
+        let grants = grants::grants(&root, &known);
+        root.finish();
+        let rules = Rules { roles: roles.good, grants };
+        Some(Self {
+            broker: broker?,
+            listen: listen?,
+            identity: identity?,
+            store: store?,
+            audit: audit?,
+            limits,
+            targets: targets.good,
+            rules,
+        })
+    }
+}
+
+impl Config {
+    /// An error about `key`, such as `roles.orders-read.member_of`, for what is found out after loading: it names the
+    /// line of the key, or of the nearest table around it.
+    pub fn error(&self, key: &str, why: &str) -> ConfigError {
+        ConfigError::new(self.file.clone(), Some(self.places.line(key)), key, why)
+    }
 }
 
 /// `[broker]`.
@@ -101,4 +214,15 @@ pub struct Target {
     pub engine: Arc<dyn Engine>,
     /// SHA-256 of its settings as written: two configs with the same one mean the same target.
     pub settings_hash: String,
+    /// Where it is. Another place is another target, whose leases are not those of this one.
+    pub points_at: PointsAt,
+}
+
+/// Where a target is: its plugin and its URL without login and options. No secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointsAt {
+    /// The kind of its engine.
+    pub plugin: String,
+    /// `scheme://host:port/path`, or a hash of all settings where there is no URL.
+    pub place: String,
 }

@@ -144,6 +144,11 @@ impl IdPattern {
         Ok(Self { text: text.to_owned(), trust_domain, segments })
     }
 
+    /// The trust domain of all that it means.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
     /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.text

@@ -137,7 +137,7 @@ impl ConfigFile {
         let data_dir = quoted(&self.dir.to_string_lossy());
         format!(
             "[broker]\ncluster = {cluster}\ndata_dir = {data_dir}\n{broker}\n\
-             [listen]\napi = \"127.0.0.1:0\"\npublic = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\n\
+             [listen]\napi = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\n\
              [identity]\ntrust_domain = {trust_domain}\nsvid = {{ cert = \"broker.pem\", key = \"broker-key.pem\" }}\n\n\
              [identity.bundles]\n{bundles}\n[store]\nurl = {store_url}\n{audit}\n[limits]\n{limits}{tables}"
         )
