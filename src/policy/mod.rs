@@ -123,3 +123,6 @@ fn params_fit(role: &Role, grant: &Grant, q: &Question<'_>) -> Result<(), String
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Whole files through the whole reader.
 
 mod bad_files;
+mod docs;
 mod fake;
 mod good_files;
 mod reloads;
