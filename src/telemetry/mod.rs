@@ -1,1 +1,8 @@
-//! To come.
+//! What the broker says about itself: logs, metrics, and what the process denies to onlookers.
+
+pub mod labels;
+pub mod logs;
+pub mod metrics;
+pub mod process;
+
+pub use metrics::Metrics;
