@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use leasehold_sdk::{LeaseId, Timestamp};
 use serde::Serialize;
 
-use crate::store::LeaseChange;
+use crate::store::{AuditHead, LeaseChange};
 
 /// One thing that happened. Serialised as the line's own part; the log adds time, number, hashes, config hash and broker.
 #[derive(Debug, Clone, Serialize)]
@@ -97,9 +97,28 @@ pub enum Event {
     },
     /// A torn last line, left by a crash, was cut off.
     Mended {
+        /// The file.
+        sink: String,
         /// How many bytes.
         cut_bytes: u64,
         /// Their SHA-256, in hex.
         cut_sha256: String,
+    },
+    /// At start a file did not end where the chain should: lines are missing from it, or others stand there. The chain goes on
+    /// from the later of the two, so that no number is used twice; what is missing stays missing, and verifying says so.
+    ChainBroken {
+        /// The file.
+        sink: String,
+        /// The line that should be there, by the store or by another file of the same log.
+        expected: AuditHead,
+        /// What was found instead: the file's last line, or the line of that number; `None`: the file is absent or empty.
+        found: Option<AuditHead>,
+    },
+    /// The log can be written again, after lines were refused (and with them what they were for).
+    AuditResumed {
+        /// How many lines were refused.
+        refused_lines: u64,
+        /// Since when.
+        since: Timestamp,
     },
 }

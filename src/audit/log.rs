@@ -1,0 +1,255 @@
+//! The handle that the rest of the broker writes through.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+
+use super::Event;
+use super::chain::LINE_BYTES_MAX;
+use super::outputs::Outputs;
+use super::sink::{Sink, StdoutSink};
+use super::start;
+use super::writer::{self, Job, Origin, Writer};
+use crate::config::{AuditSink, AuditTo};
+use crate::limits::Limits;
+use crate::store::AuditHead;
+use crate::telemetry::Metrics;
+
+/// Room that a line's own members take at most, beside its event.
+const LINE_HEAD_BYTES_MAX: usize = 2048;
+
+/// What a log is opened with.
+pub struct OpenOptions {
+    /// Where lines go.
+    pub sinks: Vec<AuditSink>,
+    /// Names this broker's chain: cluster, store and instance.
+    pub chain: String,
+    /// The broker's instance, on every line.
+    pub broker: String,
+    /// SHA-256 of the configuration, on every line until [`AuditLog::set_config_hash`].
+    pub config_hash: String,
+    /// `audit_fsync_milliseconds_max` and `audit_waiting_lines_max` are taken from here.
+    pub limits: Limits,
+    /// The head that the store kept.
+    pub known_head: Option<AuditHead>,
+    /// Where lines and failures are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What was found at opening.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// The last line before this start; `seq` 0: there is none.
+    pub head: AuditHead,
+    /// Torn bytes that were cut off, in all files.
+    pub mended_bytes: u64,
+    /// Files that do not end where the chain does. Each is also put on record. An operator should hear of it: lines were lost
+    /// or changed while no broker ran, or the files were moved away then.
+    pub breaks: Vec<Break>,
+}
+
+/// Where a file and the chain part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Break {
+    /// The file.
+    pub sink: String,
+    /// What should be there.
+    pub expected: AuditHead,
+    /// What is there.
+    pub found: Option<AuditHead>,
+}
+
+/// A line was not written, or the log could not be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AuditError {
+    /// A file cannot be used. At start only.
+    #[error("audit file {}: {why}", file.display())]
+    Open {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A file holds another chain.
+    #[error("audit file {} holds the chain {found:?}, this broker's is {expected:?}: move it away, or restore the store it belongs to", file.display())]
+    OtherChain {
+        /// Which.
+        file: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Ours.
+        expected: String,
+    },
+    /// Too many lines wait.
+    #[error("the audit log is too slow: {limit} lines wait already (audit_waiting_lines_max)")]
+    Full {
+        /// The limit.
+        limit: u64,
+    },
+    /// A required sink did not take the lines.
+    #[error("the audit log cannot be written: {0}")]
+    NotWritten(Arc<str>),
+    /// The event is too large for a line.
+    #[error("an audit line of {bytes} bytes is too long, {LINE_BYTES_MAX} are allowed")]
+    TooLong {
+        /// Its size.
+        bytes: usize,
+    },
+    /// The log was closed.
+    #[error("the audit log is closed")]
+    Closed,
+}
+
+/// The audit log. Clones share it.
+#[derive(Clone)]
+pub struct AuditLog {
+    jobs: mpsc::Sender<Job>,
+    shared: Arc<Shared>,
+    waiting_max: u64,
+}
+
+/// What the writer's thread and the handles share.
+pub struct Shared {
+    pub head: Mutex<AuditHead>,
+    pub config_hash: ArcSwap<String>,
+    pub writable: AtomicBool,
+    /// Lines that were handed to the thread and not answered for.
+    pub waiting: AtomicU64,
+}
+
+impl AuditLog {
+    /// Opens the sinks, finds where the chain goes on and starts the writer. Blocks on files: for start-up.
+    ///
+    /// # Errors
+    /// A file cannot be opened, is not a log, is another chain's, or is being written by another process. A full disk is none
+    /// of these: the log then opens, is not [`writable`](Self::writable), and recovers by itself.
+    pub fn open(options: OpenOptions) -> Result<(Self, Opened), AuditError> {
+        let (mut outputs, mut files) = (Vec::new(), Vec::new());
+        for AuditSink { to, required } in &options.sinks {
+            let sink: Box<dyn Sink> = match to {
+                AuditTo::File(path) => {
+                    let (sink, found) = start::open_file(path, &options.chain, options.known_head.as_ref())?;
+                    files.push(found);
+                    Box::new(sink)
+                }
+                AuditTo::Stdout => Box::new(
+                    StdoutSink::open()
+                        .map_err(|why| AuditError::Open { file: PathBuf::from("/dev/stdout"), why: why.to_string() })?,
+                ),
+            };
+            outputs.push((sink, *required));
+        }
+        let start = start::decide(&files, options.known_head.as_ref());
+        let opened = Opened {
+            head: start.head.clone(),
+            mended_bytes: start.preface.iter().map(cut_bytes).sum(),
+            breaks: start.breaks,
+        };
+        Ok((Self::start(options, outputs, start.head, &start.preface)?, opened))
+    }
+
+    /// Starts the writer over `outputs`.
+    pub(super) fn start(
+        options: OpenOptions,
+        outputs: Vec<(Box<dyn Sink>, bool)>,
+        head: AuditHead,
+        preface: &[Event],
+    ) -> Result<Self, AuditError> {
+        let shared = Arc::new(Shared {
+            head: Mutex::new(head.clone()),
+            config_hash: ArcSwap::from_pointee(options.config_hash),
+            writable: AtomicBool::new(true),
+            waiting: AtomicU64::new(0),
+        });
+        let preface = preface.iter().map(encode).collect::<Result<_, _>>()?;
+        let sync = Duration::from_millis(options.limits.audit_fsync_milliseconds_max);
+        let origin = Origin { chain: options.chain, broker: options.broker };
+        let (jobs, received) = mpsc::channel();
+        let log = Self { jobs, shared: Arc::clone(&shared), waiting_max: options.limits.audit_waiting_lines_max };
+        Outputs::new(outputs, &head, sync, &options.metrics)
+            .map(|outputs| Writer::new(shared, outputs, origin, options.metrics, head, preface))
+            .and_then(|writer| writer::spawn(writer, received))
+            .map_err(|why| AuditError::NotWritten(format!("no thread for it: {why}").into()))?;
+        Ok(log)
+    }
+
+    /// Puts `event` on record. Returns when every required sink's `write(2)` of it has returned (and the sync, where
+    /// `audit_fsync_milliseconds_max` is 0). A caller that stops waiting does not take the line back.
+    ///
+    /// # Errors
+    /// Nothing may be handed out on the strength of this line: it may or may not be on record.
+    pub async fn write(&self, event: Event) -> Result<(), AuditError> {
+        self.write_all(std::slice::from_ref(&event)).await
+    }
+
+    /// Puts several events on record, one after the other with nothing between them, as [`write`](Self::write) does.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write); none, some or all may be on record.
+    pub async fn write_all(&self, events: &[Event]) -> Result<(), AuditError> {
+        let lines: Vec<Vec<u8>> = events.iter().map(encode).collect::<Result<_, _>>()?;
+        let count = lines.len() as u64;
+        // A full log refuses; one call larger than the limit is still taken when nothing waits.
+        let before = self.shared.waiting.fetch_add(count, Ordering::AcqRel);
+        if before > 0 && before + count > self.waiting_max {
+            self.shared.waiting.fetch_sub(count, Ordering::AcqRel);
+            return Err(AuditError::Full { limit: self.waiting_max });
+        }
+        let (reply, answer) = oneshot::channel();
+        if self.jobs.send(Job::Lines { lines, reply }).is_err() {
+            self.shared.waiting.fetch_sub(count, Ordering::AcqRel);
+            return Err(AuditError::Closed);
+        }
+        answer.await.unwrap_or(Err(AuditError::Closed))
+    }
+
+    /// Whether the required sinks took the last lines: for readiness. When not, it is tried again every second.
+    pub fn writable(&self) -> bool {
+        self.shared.writable.load(Ordering::Acquire)
+    }
+
+    /// The last line written; `seq` 0: none ever was. The store should keep it now and then.
+    pub fn head(&self) -> AuditHead {
+        self.shared.head.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lines handed in and not answered for.
+    pub fn waiting(&self) -> u64 {
+        self.shared.waiting.load(Ordering::Acquire)
+    }
+
+    /// Later lines carry this configuration hash.
+    pub fn set_config_hash(&self, hash: String) {
+        self.shared.config_hash.store(Arc::new(hash));
+    }
+
+    /// Writes what waits, syncs and closes. Lines handed in afterwards, by any clone, are refused.
+    ///
+    /// # Errors
+    /// The sinks could not be synced, or the log was closed before.
+    pub async fn close(&self) -> Result<(), AuditError> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(Job::Close { reply }).map_err(|_| AuditError::Closed)?;
+        answer.await.unwrap_or(Err(AuditError::Closed))
+    }
+}
+
+/// An event as the JSON object that goes into its line.
+pub(super) fn encode(event: &Event) -> Result<Vec<u8>, AuditError> {
+    let bytes = serde_json::to_vec(event).expect("an event is plain JSON with text keys");
+    match bytes.len() + LINE_HEAD_BYTES_MAX {
+        fits if fits <= LINE_BYTES_MAX => Ok(bytes),
+        long => Err(AuditError::TooLong { bytes: long }),
+    }
+}
+
+fn cut_bytes(event: &Event) -> u64 {
+    match event {
+        Event::Mended { cut_bytes, .. } => *cut_bytes,
+        _ => 0,
+    }
+}

@@ -1,0 +1,105 @@
+//! Where the chain goes on when the broker starts: from its files, its store's word, and what a crash left.
+
+use std::path::{Path, PathBuf};
+
+use super::chain::NO_PREV;
+use super::event::Event;
+use super::log::{AuditError, Break};
+use super::mend::{self, AtKnown, Tail};
+use super::sink::{FileSink, Sink};
+use crate::store::AuditHead;
+
+/// One audit file as it was found.
+pub struct FoundFile {
+    path: PathBuf,
+    tail: Tail,
+    /// Where the store's head stands in it.
+    known: Option<AtKnown>,
+}
+
+impl FoundFile {
+    fn head(&self) -> Option<AuditHead> {
+        self.tail.last.as_ref().map(|line| line.head())
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+/// Opens a file and reads its end; cuts off what is torn.
+pub fn open_file(path: &Path, chain: &str, known: Option<&AuditHead>) -> Result<(FileSink, FoundFile), AuditError> {
+    let open = |why: std::io::Error| AuditError::Open { file: path.to_owned(), why: why.to_string() };
+    let sink = FileSink::open(path).map_err(open)?;
+    let file = sink.file().expect("a file sink has a file");
+    let tail = mend::read_tail(&file).map_err(open)?;
+    if let Some(last) = tail.last.as_ref().filter(|last| last.chain != chain) {
+        return Err(AuditError::OtherChain {
+            file: path.to_owned(),
+            found: last.chain.clone(),
+            expected: chain.to_owned(),
+        });
+    }
+    if let Some(cut) = &tail.cut {
+        file.set_len(cut.from).and_then(|()| file.sync_all()).map_err(open)?;
+    }
+    let known = match (known, &tail.last) {
+        (Some(known), Some(last)) if last.seq > known.seq => Some(mend::look_back(&file, known).map_err(open)?),
+        (Some(known), Some(last)) if last.seq == known.seq && last.hash != known.hash => {
+            Some(AtKnown::Other(last.head()))
+        }
+        _ => None,
+    };
+    Ok((sink, FoundFile { path: path.to_owned(), tail, known }))
+}
+
+/// What was found out about the chain.
+pub struct Start {
+    /// The line that the next one follows.
+    pub head: AuditHead,
+    /// What must be put on record before anything else.
+    pub preface: Vec<Event>,
+    /// Where a file and the chain part.
+    pub breaks: Vec<Break>,
+}
+
+/// Decides where the chain goes on: at the latest line that any file or the store knows, so that no number is used twice. A
+/// file that lacks lines, or whose line is not the one the store knows, is put on record.
+pub fn decide(files: &[FoundFile], known: Option<&AuditHead>) -> Start {
+    let latest = files.iter().filter_map(FoundFile::head).max_by_key(|head| head.seq);
+    let head = match (latest, known) {
+        (Some(file), Some(known)) if known.seq > file.seq => known.clone(),
+        (Some(file), _) => file,
+        (None, Some(known)) => known.clone(),
+        (None, None) => AuditHead { seq: 0, hash: NO_PREV.to_owned() },
+    };
+    let all_empty = files.iter().all(|file| file.tail.last.is_none());
+    let breaks: Vec<Break> = files.iter().filter_map(|file| break_of(file, &head, known, all_empty)).collect();
+    let broken = breaks.iter().map(|b| Event::ChainBroken {
+        sink: b.sink.clone(),
+        expected: b.expected.clone(),
+        found: b.found.clone(),
+    });
+    let mended = files.iter().filter_map(|file| {
+        file.tail.cut.as_ref().map(|cut| Event::Mended {
+            sink: file.name(),
+            cut_bytes: cut.bytes,
+            cut_sha256: cut.sha256.clone(),
+        })
+    });
+    Start { preface: broken.chain(mended).collect(), head, breaks }
+}
+
+fn break_of(file: &FoundFile, head: &AuditHead, known: Option<&AuditHead>, all_empty: bool) -> Option<Break> {
+    let found = file.head();
+    let expected = match (&found, &file.known, known) {
+        (_, Some(AtKnown::Other(other)), Some(known)) => {
+            return Some(Break { sink: file.name(), expected: known.clone(), found: Some(other.clone()) });
+        }
+        // One empty file among others is a new sink; all of them empty while the store knows of lines is a lost log.
+        (None, ..) if !all_empty || head.seq == 0 => return None,
+        (found, ..) if found.as_ref() != Some(head) => head.clone(),
+        _ => return None,
+    };
+    Some(Break { sink: file.name(), expected, found })
+}

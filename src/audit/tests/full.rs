@@ -1,0 +1,176 @@
+use std::fs::File;
+use std::io;
+use std::sync::Mutex;
+
+use super::super::sink::Sink;
+use super::*;
+
+/// A sink in memory that fails when told to.
+#[derive(Clone, Default)]
+struct Flaky {
+    state: Arc<Mutex<FlakyState>>,
+}
+
+#[derive(Default)]
+struct FlakyState {
+    bytes: Vec<u8>,
+    fails: bool,
+}
+
+impl Flaky {
+    fn fails(&self, fails: bool) {
+        self.state.lock().unwrap().fails = fails;
+    }
+
+    fn seqs(&self) -> Vec<u64> {
+        let bytes = self.state.lock().unwrap().bytes.clone();
+        let lines = String::from_utf8(bytes).unwrap();
+        lines
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"].as_u64().unwrap())
+            .collect()
+    }
+}
+
+impl Sink for Flaky {
+    fn name(&self) -> &str {
+        "flaky"
+    }
+
+    fn prepare(&mut self, _head: &AuditHead) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        if state.fails {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        state.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn file(&self) -> Option<Arc<File>> {
+        None
+    }
+}
+
+fn start(sinks: &[(&Flaky, bool)], limits: Limits) -> (AuditLog, Arc<Metrics>) {
+    let mut options = options(&[], None);
+    options.limits = limits;
+    let metrics = Arc::clone(&options.metrics);
+    let sinks = sinks.iter().map(|(sink, required)| (Box::new((*sink).clone()) as Box<dyn Sink>, *required)).collect();
+    let head = AuditHead { seq: 0, hash: super::super::chain::NO_PREV.into() };
+    (AuditLog::start(options, sinks, head, &[]).unwrap(), metrics)
+}
+
+#[tokio::test]
+async fn a_failed_write_refuses_and_the_log_recovers_by_itself() {
+    let sink = Flaky::default();
+    let (log, metrics) = start(&[(&sink, true)], Limits::default());
+    log.write(event("one")).await.unwrap();
+    sink.fails(true);
+    let error = log.write(event("lost")).await.unwrap_err();
+    assert!(error.to_string().starts_with("the audit log cannot be written: flaky: "), "{error}");
+    assert!(!log.writable());
+    assert_eq!(log.head().seq, 1);
+    assert!(metrics.encode().contains("leasehold_audit_failures_total{sink=\"flaky\"} "));
+
+    sink.fails(false);
+    until("it is tried again though nobody asks", || log.writable()).await;
+    log.write(event("three")).await.unwrap();
+    assert_eq!(sink.seqs(), [1, 2, 3]);
+    assert!(metrics.encode().contains("leasehold_audit_lines_total 3"));
+}
+
+#[tokio::test]
+async fn with_two_required_sinks_the_one_that_failed_catches_up_in_order() {
+    let (good, bad) = (Flaky::default(), Flaky::default());
+    let (log, _) = start(&[(&good, true), (&bad, true)], Limits::default());
+    log.write(event("one")).await.unwrap();
+    bad.fails(true);
+    for _ in 0..3 {
+        log.write(event("refused")).await.unwrap_err();
+    }
+    assert_eq!(good.seqs(), [1, 2], "while it is owed a group, nothing more is written anywhere");
+    bad.fails(false);
+    log.write(event("on")).await.unwrap();
+    assert_eq!(good.seqs(), bad.seqs());
+    assert!(good.seqs().windows(2).all(|pair| pair[1] == pair[0] + 1));
+}
+
+#[tokio::test]
+async fn a_sink_that_is_not_required_fails_alone() {
+    let (required, optional) = (Flaky::default(), Flaky::default());
+    let (log, metrics) = start(&[(&required, true), (&optional, false)], Limits::default());
+    optional.fails(true);
+    log.write(event("one")).await.unwrap();
+    assert!(log.writable());
+    until("its failure is counted", || metrics.encode().contains("leasehold_audit_failures_total{sink=\"flaky\"} 1"))
+        .await;
+    optional.fails(false);
+    log.write(event("two")).await.unwrap();
+    log.close().await.unwrap();
+    assert_eq!((required.seqs(), optional.seqs()), (vec![1, 2], vec![2]));
+}
+
+#[tokio::test]
+#[allow(clippy::await_holding_lock)] // that is the point: the log's own thread is to wait for it
+async fn more_than_may_wait_is_refused_at_once() {
+    let sink = Flaky::default();
+    let limits = Limits { audit_waiting_lines_max: 2, ..Limits::default() };
+    let (log, _) = start(&[(&sink, true)], limits);
+    log.write(event("zero")).await.unwrap();
+    // Somebody holds the sink while the log wants to write: as a disk that hangs.
+    let state = Arc::clone(&sink.state);
+    let stuck = state.lock().unwrap();
+    let waiting: Vec<_> = (0..2)
+        .map(|_| {
+            let log = log.clone();
+            tokio::spawn(async move { log.write(event("waits")).await })
+        })
+        .collect();
+    until("two lines wait", || log.waiting() == 2).await;
+    let error = log.write(event("too many")).await.unwrap_err();
+    assert!(matches!(error, AuditError::Full { limit: 2 }), "{error}");
+    drop(stuck);
+    for waits in waiting {
+        waits.await.unwrap().unwrap();
+    }
+}
+
+/// The file's size limit stands for a full disk: the kernel takes a part of a write and then none, as it does there.
+#[test]
+fn a_disk_that_fills_in_the_middle_of_a_write_leaves_whole_lines() {
+    const CHILD: &str = "LEASEHOLD_TEST_FULL_DISK";
+    if std::env::var_os(CHILD).is_none() {
+        let script = "trap '' XFSZ; exec \"$0\" --exact audit::tests::full::a_disk_that_fills_in_the_middle_of_a_write_leaves_whole_lines --nocapture";
+        let status = std::process::Command::new("sh")
+            .args(["-c", script])
+            .arg(std::env::current_exe().unwrap())
+            .env(CHILD, "1")
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (log, _) = open(&[&path], None);
+        log.write(event("before")).await.unwrap();
+        let size = std::fs::metadata(&path).unwrap().len();
+        let limit = |bytes| {
+            let limit = rustix::process::Rlimit { current: bytes, maximum: None };
+            rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+        };
+        limit(Some(size + 100));
+        assert!(matches!(log.write(event("no room")).await, Err(AuditError::NotWritten(_))));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), size);
+        assert_eq!(whole(&[&path], Some(&log.head())).lines, 1);
+        limit(None);
+        until("there is room again", || log.writable()).await;
+        log.close().await.unwrap();
+        assert_eq!(whole(&[&path], Some(&log.head())).lines, 2);
+    });
+}

@@ -1,0 +1,136 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+#[tokio::test]
+async fn lines_are_numbered_chained_and_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let (log, opened) = open(&[&path], None);
+    assert_eq!((opened.head.seq, opened.mended_bytes, opened.breaks.len()), (0, 0, 0));
+    log.write(event("a\n\"b\"\u{1F511}")).await.unwrap();
+    log.set_config_hash("c1".into());
+    log.write(event("second")).await.unwrap();
+
+    let found = lines(&path);
+    assert_eq!(found.len(), 2);
+    assert_eq!((&found[0]["seq"], &found[1]["seq"]), (&1.into(), &2.into()));
+    assert_eq!(found[1]["prev"], found[0]["hash"]);
+    assert_eq!((&found[0]["config"], &found[1]["config"]), (&"c0".into(), &"c1".into()));
+    assert_eq!(found[0]["note"], "a\n\"b\"\u{1F511}");
+    assert_eq!(log.head(), AuditHead { seq: 2, hash: found[1]["hash"].as_str().unwrap().into() });
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+    log.close().await.unwrap();
+    assert!(matches!(log.write(event("late")).await, Err(AuditError::Closed)));
+    assert!(!log.writable());
+    let report = whole(&[&path], Some(&log.head()));
+    assert_eq!((report.lines, report.breaks), (2, 0));
+}
+
+#[tokio::test]
+async fn the_chain_goes_on_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let head = written(&path, 3).await;
+    let (log, opened) = open(&[&path], Some(head.clone()));
+    assert_eq!((opened.head, opened.breaks), (head, vec![]));
+    log.write(event("again")).await.unwrap();
+    log.close().await.unwrap();
+    let report = whole(&[&path], Some(&log.head()));
+    assert_eq!((report.first.unwrap().0, report.last.unwrap().0), (1, 4));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_writers_each_keep_their_order_and_none_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let (log, _) = open(&[&path], None);
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let log = log.clone();
+            tokio::spawn(async move {
+                for n in 0..50 {
+                    let pair = [event(&format!("{writer} {n} first")), event(&format!("{writer} {n} second"))];
+                    log.write_all(&pair).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    log.close().await.unwrap();
+    assert_eq!(whole(&[&path], Some(&log.head())).lines, 800);
+    let notes: Vec<String> = lines(&path).iter().map(|line| line["note"].as_str().unwrap().to_owned()).collect();
+    for writer in 0..8 {
+        let own: Vec<_> = notes.iter().filter(|note| note.starts_with(&format!("{writer} "))).collect();
+        let wanted: Vec<String> =
+            (0..50).flat_map(|n| ["first", "second"].map(|part| format!("{writer} {n} {part}"))).collect();
+        assert_eq!(own, wanted.iter().collect::<Vec<_>>());
+    }
+    for pair in notes.chunks(2) {
+        assert_eq!(pair[0].replace("first", "second"), pair[1], "nothing stands between two lines of one call");
+    }
+}
+
+#[tokio::test]
+async fn a_group_may_be_synced_before_it_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let mut options = options(&[&path], None);
+    options.limits.audit_fsync_milliseconds_max = 0;
+    let (log, _) = AuditLog::open(options).unwrap();
+    log.write(event("synced")).await.unwrap();
+    assert_eq!(lines(&path).len(), 1);
+}
+
+#[tokio::test]
+async fn too_long_is_refused_and_harms_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let (log, _) = open(&[&path], None);
+    assert!(matches!(log.write(event(&"x".repeat(300_000))).await, Err(AuditError::TooLong { .. })));
+    log.write(event(&"\u{1}".repeat(40_000))).await.unwrap();
+    log.close().await.unwrap();
+    assert_eq!(whole(&[&path], Some(&log.head())).lines, 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_log_is_refused_at_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |path: &Path| match AuditLog::open(options(&[path], None)) {
+        Ok(_) => panic!("{} was opened", path.display()),
+        Err(why) => why.to_string(),
+    };
+    assert!(refused(&dir.path().join("absent/audit.jsonl")).contains("No such file"));
+    assert!(refused(Path::new("/dev/full")).ends_with("not a regular file"));
+    assert!(refused(dir.path()).ends_with("not a regular file"));
+    let foreign = dir.path().join("notes.txt");
+    std::fs::write(&foreign, "buy milk\n").unwrap();
+    assert!(refused(&foreign).ends_with("it is not an audit log"));
+    assert_eq!(std::fs::read(&foreign).unwrap(), b"buy milk\n");
+
+    let path = dir.path().join("audit.jsonl");
+    let (log, _) = open(&[&path], None);
+    log.write(event("x")).await.unwrap();
+    assert!(refused(&path).ends_with("another process writes it"));
+    log.close().await.unwrap();
+    let mut other = options(&[&path], None);
+    other.chain = "dev-other-1".into();
+    assert!(matches!(AuditLog::open(other), Err(AuditError::OtherChain { .. })));
+}
+
+/// A member of an event with the name of a member of the line would stand twice, and readers disagree about which one counts.
+#[test]
+fn no_event_has_a_member_of_the_line() {
+    let source = include_str!("../event.rs");
+    for member in ["seq", "at", "chain", "broker", "config", "prev", "hash", "event"] {
+        let clash = source.lines().any(|line| line.trim_start().starts_with(&format!("{member}: ")));
+        assert!(!clash, "{member}");
+    }
+    let change = serde_json::json!({"lease":"","role":"","target":"","identity":"","account":"","state":"","ended_by":"","attempts":0,"note":""});
+    assert!(
+        ["seq", "at", "chain", "broker", "config", "prev", "hash", "event"].iter().all(|m| change.get(m).is_none())
+    );
+}
