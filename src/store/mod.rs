@@ -29,6 +29,9 @@ pub enum StoreError {
     /// What it holds cannot be read. An operator must look.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// It cannot be opened by this broker: it is another cluster's, in use by another broker, or newer than this program.
+    #[error("the store was not opened: {0}")]
+    NotOurs(String),
 }
 
 /// A lease to record, in state `pending`.
@@ -107,7 +110,8 @@ pub trait Leases: Send + Sync {
     /// `pending -> active` with what the target said. `false`: it is no longer pending, and what was made must be ended.
     async fn activate(&self, id: LeaseId, receipt: Receipt) -> Result<bool, StoreError>;
 
-    /// First half of a renewal: the target may from now on hold the later expiry. `false`: it is not active, or expired.
+    /// First half of a renewal: the target may from now on hold the later expiry. The worst case never becomes better by
+    /// it: an unbounded one stays unbounded. `false`: it is not active, or expired.
     async fn announce_renewal(
         &self,
         id: LeaseId,
@@ -115,20 +119,24 @@ pub trait Leases: Send + Sync {
         worst_case_until: Option<Timestamp>,
     ) -> Result<bool, StoreError>;
 
-    /// Second half: the lease ends at `expires_at` (never earlier than before). `None`: it is no longer active.
+    /// Second half: the lease ends at `expires_at` (never earlier than before), and a bounded worst case is at least that.
+    /// `None`: it is no longer active.
     async fn renew(&self, id: LeaseId, expires_at: Timestamp) -> Result<Option<Lease>, StoreError>;
 
-    /// `pending | active -> revoking`, due at `now`; one that is already `revoking` becomes due at `now`. An ended one stays.
+    /// `pending | active -> revoking`, due at `now`; one that is already `revoking` becomes due at `now` (when it is claimed,
+    /// after the claim) and keeps its reason. An ended one stays.
     /// Answers the lease as it is then; `None`: there is none of this id.
     async fn end(&self, id: LeaseId, by: EndedBy, now: Timestamp) -> Result<Option<Row>, StoreError>;
 
-    /// `pending -> revoking -> revoked` in one step, by `failed`: nothing was made for it, certainly.
+    /// `pending -> revoking -> revoked` in one step, by `failed`: nothing was made for it, certainly. One that is no longer
+    /// pending stays as it is.
     async fn close_unmade(&self, id: LeaseId, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Records an account without a row as an active lease (its expiry brings the reaper to it). No cap.
+    /// Records an account without a row as an active lease (its expiry brings the reaper to it). No cap. One that is live
+    /// already stays as it is; one that has ended cannot come back, which is [`StoreError::Damaged`].
     async fn adopt(&self, lease: NewLease) -> Result<(), StoreError>;
 
-    /// Ends all that match, in one durable step. Answers how many.
+    /// Ends all live leases that match, in one durable step, each as [`Leases::end`] does. Answers how many.
     async fn end_matching(&self, filter: &Filter, by: EndedBy, now: Timestamp) -> Result<u64, StoreError>;
 
     /// One lease.
@@ -189,8 +197,8 @@ pub enum Turn {
 /// Work that is due, claimed in batches.
 #[async_trait]
 pub trait Claims: Send + Sync {
-    /// Claims up to `limit` leases of `target` and `turn` that are due and not claimed, until `until`: those `pending | active` become
-    /// `revoking` (by `failed` and `expiry`). Ordered by when they fell due.
+    /// Claims up to `limit` leases of `target` and `turn` that are due and not claimed, until `until`: those
+    /// `pending | active` become `revoking` (by `failed` and `expiry`). Ordered by when they fell due.
     async fn claim_due(
         &self,
         target: &str,
@@ -206,7 +214,7 @@ pub trait Claims: Send + Sync {
     /// When the next lease of `target` and `turn` falls due, claimed ones by the end of their claim.
     async fn next_due(&self, target: &str, turn: Turn) -> Result<Option<Timestamp>, StoreError>;
 
-    /// How many live leases of all targets are due at `now`, and how many live leases there are.
+    /// How many live leases of all targets are due at `now` and not claimed, and how many live leases there are.
     async fn due_and_live(&self, now: Timestamp) -> Result<(u64, u64), StoreError>;
 
     /// Live leases by target, for reload checks and metrics.

@@ -1,0 +1,129 @@
+//! How a lease on record changes, up to the order that it is to end.
+
+use async_trait::async_trait;
+use leasehold_sdk::{LeaseId, Timestamp};
+use sqlx::SqliteConnection;
+
+use super::super::{Filter, Row, StoreError};
+use super::leases::row;
+use super::outcome::failed;
+use super::writer::Op;
+use super::{query, rows};
+use crate::domain::lease::{EndedBy, Lease};
+
+pub(super) struct Activate {
+    pub(super) id: LeaseId,
+    pub(super) receipt: String,
+}
+
+#[async_trait]
+impl Op for Activate {
+    type Answer = bool;
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "UPDATE leases SET state = 'active', receipt = ?2, due_at = expires_at WHERE id = ?1 AND state = 'pending'",
+        )
+        .bind(self.id.to_string())
+        .bind(&self.receipt)
+        .execute(db)
+        .await
+        .map_err(failed)?;
+        Ok(done.rows_affected() == 1)
+    }
+}
+
+pub(super) struct Announce {
+    pub(super) id: LeaseId,
+    pub(super) now: Timestamp,
+    pub(super) worst_case_until: Option<Timestamp>,
+}
+
+#[async_trait]
+impl Op for Announce {
+    type Answer = bool;
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<bool, StoreError> {
+        // SQLite's two-argument max() is null when either is: unbounded wins.
+        let done = sqlx::query(
+            "UPDATE leases SET worst_case_until = max(worst_case_until, ?3) \
+             WHERE id = ?1 AND state = 'active' AND expires_at > ?2",
+        )
+        .bind(self.id.to_string())
+        .bind(self.now.unix_ms())
+        .bind(self.worst_case_until.map(Timestamp::unix_ms))
+        .execute(db)
+        .await
+        .map_err(failed)?;
+        Ok(done.rows_affected() == 1)
+    }
+}
+
+pub(super) struct Renew {
+    pub(super) id: LeaseId,
+    pub(super) expires_at: Timestamp,
+}
+
+#[async_trait]
+impl Op for Renew {
+    type Answer = Option<Lease>;
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<Option<Lease>, StoreError> {
+        let renewed = sqlx::query(concat!(
+            "UPDATE leases SET expires_at = max(expires_at, ?2), due_at = max(expires_at, ?2), \
+             worst_case_until = max(worst_case_until, ?2) WHERE id = ?1 AND state = 'active' RETURNING ",
+            rows::lease_columns!()
+        ))
+        .bind(self.id.to_string())
+        .bind(self.expires_at.unix_ms())
+        .fetch_optional(db)
+        .await
+        .map_err(failed)?;
+        renewed.as_ref().map(rows::lease).transpose()
+    }
+}
+
+pub(super) struct End {
+    pub(super) id: LeaseId,
+    pub(super) by: EndedBy,
+    pub(super) now: Timestamp,
+}
+
+#[async_trait]
+impl Op for End {
+    type Answer = Option<Row>;
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<Option<Row>, StoreError> {
+        let ended = sqlx::query(concat!(
+            "UPDATE leases SET state = 'revoking', ended_by = coalesce(ended_by, ?2), due_at = min(due_at, ?3), \
+             moved_at = iif(state = 'revoking', moved_at, ?3) WHERE id = ?1 AND ended_at IS NULL RETURNING ",
+            rows::row_columns!()
+        ))
+        .bind(self.id.to_string())
+        .bind(self.by.as_str())
+        .bind(self.now.unix_ms())
+        .fetch_optional(&mut *db)
+        .await
+        .map_err(failed)?;
+        match ended {
+            Some(row) => rows::whole(&row).map(Some),
+            None => row(db, self.id).await,
+        }
+    }
+}
+
+pub(super) struct EndMatching {
+    pub(super) filter: Filter,
+    pub(super) by: EndedBy,
+    pub(super) now: Timestamp,
+}
+
+#[async_trait]
+impl Op for EndMatching {
+    type Answer = u64;
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<u64, StoreError> {
+        let done = query::end_matching(&self.filter, self.by, self.now).build().execute(db).await.map_err(failed)?;
+        Ok(done.rows_affected())
+    }
+}

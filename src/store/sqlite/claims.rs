@@ -1,0 +1,171 @@
+//! What is due, claimed in batches, and what became of it.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use leasehold_sdk::{LeaseId, Timestamp};
+use serde_json::json;
+use sqlx::SqliteConnection;
+
+use super::super::{Claims, Outcome, Row, Settled, StoreError, Turn};
+use super::Sqlite;
+use super::leases::bound;
+use super::outcome::failed;
+use super::rows;
+use super::writer::Op;
+
+/// What a lease says that was closed without being ended.
+const FORGOTTEN: &str = "closed by target forget; not ended in the target";
+
+#[async_trait]
+impl Claims for Sqlite {
+    async fn claim_due(
+        &self,
+        target: &str,
+        turn: Turn,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut rows = self.write(Claim { target: target.to_owned(), tried: tried(turn), now, until, limit }).await?;
+        rows.sort_by_key(|row| (row.due_at, row.lease.id));
+        Ok(rows)
+    }
+
+    async fn settle(&self, settled: Vec<Settled>, now: Timestamp) -> Result<(), StoreError> {
+        if settled.is_empty() {
+            return Ok(());
+        }
+        self.write(Settle::new(settled, now)).await
+    }
+
+    async fn next_due(&self, target: &str, turn: Turn) -> Result<Option<Timestamp>, StoreError> {
+        let mut db = self.reader().await?;
+        let ms: Option<i64> = sqlx::query_scalar(NEXT_DUE)
+            .bind(target)
+            .bind(tried(turn))
+            .fetch_optional(&mut *db)
+            .await
+            .map_err(failed)?;
+        Ok(ms.map(Timestamp::from_unix_ms))
+    }
+
+    async fn due_and_live(&self, now: Timestamp) -> Result<(u64, u64), StoreError> {
+        let mut db = self.reader().await?;
+        sqlx::query_as(DUE_AND_LIVE).bind(now.unix_ms()).fetch_one(&mut *db).await.map_err(failed)
+    }
+
+    async fn live_by_target(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+        let mut db = self.reader().await?;
+        let counts: Vec<(String, u64)> = sqlx::query_as(LIVE_BY_TARGET).fetch_all(&mut *db).await.map_err(failed)?;
+        Ok(counts.into_iter().collect())
+    }
+}
+
+pub(super) const NEXT_DUE: &str =
+    "SELECT wake_at FROM leases WHERE target = ?1 AND tried = ?2 AND ended_at IS NULL ORDER BY wake_at LIMIT 1";
+
+pub(super) const DUE_AND_LIVE: &str =
+    "SELECT count(*) FILTER (WHERE wake_at <= ?1), count(*) FROM leases WHERE ended_at IS NULL";
+
+pub(super) const LIVE_BY_TARGET: &str = "SELECT target, count(*) FROM leases WHERE ended_at IS NULL GROUP BY target";
+
+/// The value of the column of that name.
+fn tried(turn: Turn) -> bool {
+    match turn {
+        Turn::First => false,
+        Turn::Again => true,
+    }
+}
+
+struct Claim {
+    target: String,
+    tried: bool,
+    now: Timestamp,
+    until: Timestamp,
+    limit: usize,
+}
+
+pub(super) const CLAIM: &str = concat!(
+    "UPDATE leases SET state = 'revoking', claimed_until = ?3, \
+     ended_by = CASE state WHEN 'pending' THEN 'failed' WHEN 'active' THEN 'expiry' ELSE ended_by END, \
+     moved_at = iif(state = 'revoking', moved_at, ?2) \
+     WHERE rowid IN (SELECT rowid FROM leases WHERE target = ?1 AND tried = ?5 AND ended_at IS NULL \
+     AND wake_at <= ?2 ORDER BY wake_at LIMIT ?4) RETURNING ",
+    rows::row_columns!()
+);
+
+#[async_trait]
+impl Op for Claim {
+    type Answer = Vec<Row>;
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<Vec<Row>, StoreError> {
+        let claimed = sqlx::query(CLAIM)
+            .bind(&self.target)
+            .bind(self.now.unix_ms())
+            .bind(self.until.unix_ms())
+            .bind(bound(self.limit))
+            .bind(self.tried)
+            .fetch_all(db)
+            .await
+            .map_err(failed)?;
+        claimed.iter().map(rows::whole).collect()
+    }
+}
+
+/// What became of leases, by outcome, each as the JSON list that one statement reads: a batch costs a few statements, not
+/// one per lease.
+struct Settle {
+    dead: String,
+    expired: String,
+    forgotten: String,
+    again: String,
+    now: Timestamp,
+}
+
+impl Settle {
+    fn new(settled: Vec<Settled>, now: Timestamp) -> Self {
+        let (mut dead, mut expired, mut forgotten, mut again) = (vec![], vec![], vec![], vec![]);
+        for Settled { id, outcome } in settled {
+            match outcome {
+                Outcome::Dead => dead.push(id),
+                Outcome::Expired => expired.push(id),
+                Outcome::Forgotten => forgotten.push(id),
+                Outcome::Again { error, at } => {
+                    again.push(json!({ "id": id, "error": error, "at": at.unix_ms() }));
+                }
+            }
+        }
+        let list = |ids: Vec<LeaseId>| json!(ids).to_string();
+        let again = if again.is_empty() { "[]".to_owned() } else { json!(again).to_string() };
+        Self { dead: list(dead), expired: list(expired), forgotten: list(forgotten), again, now }
+    }
+}
+
+pub(super) const CLOSE: &str = "UPDATE leases SET state = ?2, ended_at = ?3, moved_at = ?3, claimed_until = 0, \
+    last_error = coalesce(?4, last_error) WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'revoking'";
+
+pub(super) const AGAIN: &str = "UPDATE leases SET attempts = attempts + 1, last_error = tried.value ->> 'error', \
+    due_at = tried.value ->> 'at', claimed_until = 0 FROM json_each(?1) AS tried \
+    WHERE leases.id = tried.value ->> 'id' AND leases.state = 'revoking'";
+
+#[async_trait]
+impl Op for Settle {
+    type Answer = ();
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<(), StoreError> {
+        let closed = [
+            (&self.dead, "revoked", None),
+            (&self.expired, "expired", None),
+            (&self.forgotten, "revoked", Some(FORGOTTEN)),
+        ];
+        for (ids, state, note) in closed.into_iter().filter(|(ids, ..)| *ids != "[]") {
+            let close = sqlx::query(CLOSE).bind(ids).bind(state).bind(self.now.unix_ms()).bind(note);
+            close.execute(&mut *db).await.map_err(failed)?;
+        }
+        if self.again != "[]" {
+            sqlx::query(AGAIN).bind(&self.again).execute(&mut *db).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! Single facts, and the outbox.
+
+use async_trait::async_trait;
+use leasehold_sdk::{ClusterName, LeaseId, StoreTag, Timestamp, clock};
+use sqlx::SqliteConnection;
+
+use super::super::{AuditHead, Facts, Outbox, OutboxLine, StoreError};
+use super::Sqlite;
+use super::leases::bound;
+use super::outcome::failed;
+use super::rows;
+use super::writer::Op;
+
+/// Makes the store's one row when it is new, and refuses that of another cluster. Answers the tag.
+pub(super) async fn adopt(db: &mut SqliteConnection, cluster: &ClusterName) -> Result<StoreTag, StoreError> {
+    sqlx::query("INSERT INTO store (one, cluster, tag) VALUES (1, ?1, ?2) ON CONFLICT DO NOTHING")
+        .bind(cluster.as_str())
+        .bind(StoreTag::new().as_str())
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?;
+    let (owner, tag): (String, String) =
+        sqlx::query_as("SELECT cluster, tag FROM store").fetch_one(db).await.map_err(failed)?;
+    if owner != cluster.as_str() {
+        return Err(StoreError::NotOurs(format!(
+            "it belongs to cluster {owner:?}, and this broker is of cluster {:?}: set [broker] cluster or [store] url right",
+            cluster.as_str()
+        )));
+    }
+    tag.parse().map_err(|e| StoreError::Damaged(format!("its tag {tag:?}: {e}")))
+}
+
+#[async_trait]
+impl Facts for Sqlite {
+    fn tag(&self) -> &StoreTag {
+        &self.tag
+    }
+
+    async fn clock(&self) -> Result<Timestamp, StoreError> {
+        Ok(clock::wall())
+    }
+
+    async fn high_water(&self) -> Result<Timestamp, StoreError> {
+        let mut db = self.reader().await?;
+        let ms = sqlx::query_scalar("SELECT high_water FROM store").fetch_one(&mut *db).await.map_err(failed)?;
+        Ok(Timestamp::from_unix_ms(ms))
+    }
+
+    async fn raise_high_water(&self, to: Timestamp) -> Result<(), StoreError> {
+        self.write(Note::HighWater(to)).await
+    }
+
+    async fn newest_lease(&self) -> Result<Option<LeaseId>, StoreError> {
+        let mut db = self.reader().await?;
+        let newest: Option<String> = sqlx::query_scalar(NEWEST).fetch_one(&mut *db).await.map_err(failed)?;
+        let read = |s: String| s.parse().map_err(|e| StoreError::Damaged(format!("its newest lease {s:?}: {e}")));
+        newest.map(read).transpose()
+    }
+
+    async fn raise_newest_lease(&self, id: LeaseId) -> Result<(), StoreError> {
+        self.write(Note::Newest(id)).await
+    }
+
+    async fn audit_head(&self, chain: &str) -> Result<Option<AuditHead>, StoreError> {
+        let mut db = self.reader().await?;
+        let head: Option<(u64, String)> = sqlx::query_as("SELECT seq, hash FROM audit_heads WHERE chain = ?1")
+            .bind(chain)
+            .fetch_optional(&mut *db)
+            .await
+            .map_err(failed)?;
+        Ok(head.map(|(seq, hash)| AuditHead { seq, hash }))
+    }
+
+    async fn keep_audit_head(&self, chain: &str, head: &AuditHead) -> Result<(), StoreError> {
+        self.write(Note::AuditHead(chain.to_owned(), head.clone())).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        // Rewriting the mark with itself goes to the disk as any change does.
+        self.write(Note::HighWater(Timestamp::from_unix_ms(0))).await
+    }
+}
+
+/// The mark outlives rows that are gone; rows newer than it speak for themselves, so that an insert need not move it.
+pub(super) const NEWEST: &str = "SELECT max(id) FROM (SELECT newest_lease AS id FROM store UNION ALL SELECT * FROM (SELECT id FROM leases ORDER BY id DESC LIMIT 1))";
+
+#[async_trait]
+impl Outbox for Sqlite {
+    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxLine>, StoreError> {
+        let mut db = self.reader().await?;
+        let lines = sqlx::query("SELECT number, at, change FROM outbox ORDER BY number LIMIT ?1")
+            .bind(bound(limit))
+            .fetch_all(&mut *db)
+            .await
+            .map_err(failed)?;
+        lines.iter().map(line).collect()
+    }
+
+    async fn outbox_done(&self, number: i64) -> Result<(), StoreError> {
+        self.write(Note::OutboxDone(number)).await
+    }
+}
+
+fn line(row: &sqlx::sqlite::SqliteRow) -> Result<OutboxLine, StoreError> {
+    let number = rows::get(row, "number")?;
+    let change = serde_json::from_str(&rows::get::<String>(row, "change")?)
+        .map_err(|e| StoreError::Damaged(format!("line {number} of its outbox: {e}")))?;
+    Ok(OutboxLine { number, at: rows::time(row, "at")?, change })
+}
+
+/// A fact to keep.
+enum Note {
+    HighWater(Timestamp),
+    Newest(LeaseId),
+    AuditHead(String, AuditHead),
+    OutboxDone(i64),
+}
+
+#[async_trait]
+impl Op for Note {
+    type Answer = ();
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<(), StoreError> {
+        let statement = match self {
+            Self::HighWater(to) => sqlx::query("UPDATE store SET high_water = max(high_water, ?1)").bind(to.unix_ms()),
+            Self::Newest(id) => {
+                sqlx::query("UPDATE store SET newest_lease = max(coalesce(newest_lease, ''), ?1)").bind(id.to_string())
+            }
+            Self::AuditHead(chain, head) => sqlx::query(
+                "INSERT INTO audit_heads (chain, seq, hash) VALUES (?1, ?2, ?3) \
+                 ON CONFLICT (chain) DO UPDATE SET seq = excluded.seq, hash = excluded.hash WHERE excluded.seq > seq",
+            )
+            .bind(chain)
+            .bind(i64::try_from(head.seq).unwrap_or(i64::MAX))
+            .bind(&head.hash),
+            Self::OutboxDone(number) => sqlx::query("DELETE FROM outbox WHERE number <= ?1").bind(number),
+        };
+        statement.execute(db).await.map_err(failed)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! The only statements that are put together at run time: from the fixed pieces below, with every value bound.
+
+use leasehold_sdk::{LeaseId, Timestamp};
+use sqlx::{QueryBuilder, Sqlite};
+
+use super::super::{Filter, Visible};
+use super::leases::bound;
+use super::rows;
+use crate::domain::lease::EndedBy;
+
+/// What is asked for, cut along what is visible: each part can be walked by one index. A lease may be in two parts.
+pub(super) fn parts(visible: &Visible, filter: &Filter) -> Vec<Filter> {
+    let Visible::Own { identity, roles } = visible else { return vec![filter.clone()] };
+    let own = Filter { identity: Some(identity.as_str().to_owned()), ..filter.clone() };
+    let of_role = |role: &String| Filter { role: Some(role.clone()), ..filter.clone() };
+    let own_asked = filter.identity.as_deref().is_none_or(|asked| asked == identity.as_str());
+    let asked = |role: &&String| filter.role.as_ref().is_none_or(|r| r == *role);
+    own_asked.then_some(own).into_iter().chain(roles.iter().filter(asked).map(of_role)).collect()
+}
+
+/// Leases that match, newest first.
+pub(super) fn list(filter: &Filter, before: Option<LeaseId>, limit: usize) -> QueryBuilder<Sqlite> {
+    let mut q = QueryBuilder::new(concat!("SELECT ", rows::lease_columns!(), " FROM leases WHERE true"));
+    narrow(&mut q, filter);
+    if let Some(id) = before {
+        q.push(" AND id < ").push_bind(id.to_string());
+    }
+    q.push(" ORDER BY id DESC LIMIT ").push_bind(bound(limit));
+    q
+}
+
+/// How many live leases match.
+pub(super) fn count_live(filter: &Filter) -> QueryBuilder<Sqlite> {
+    let mut q = QueryBuilder::new("SELECT count(*) FROM leases WHERE ended_at IS NULL");
+    narrow(&mut q, filter);
+    q
+}
+
+/// Ends all live leases that match.
+pub(super) fn end_matching(filter: &Filter, by: EndedBy, now: Timestamp) -> QueryBuilder<Sqlite> {
+    let mut q = QueryBuilder::new("UPDATE leases SET state = 'revoking', ended_by = coalesce(ended_by, ");
+    q.push_bind(by.as_str());
+    q.push("), due_at = min(due_at, ").push_bind(now.unix_ms());
+    q.push("), moved_at = iif(state = 'revoking', moved_at, ").push_bind(now.unix_ms());
+    q.push(") WHERE ended_at IS NULL");
+    narrow(&mut q, filter);
+    q
+}
+
+fn narrow(q: &mut QueryBuilder<Sqlite>, filter: &Filter) {
+    let conditions = [
+        (" AND role = ", filter.role.clone()),
+        (" AND target = ", filter.target.clone()),
+        (" AND identity = ", filter.identity.clone()),
+        (" AND state = ", filter.state.map(|s| s.as_str().to_owned())),
+    ];
+    for (piece, value) in conditions {
+        if let Some(value) = value {
+            q.push(piece).push_bind(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(roles: &[&str]) -> Visible {
+        Visible::Own {
+            identity: "spiffe://a.example/me".parse().unwrap(),
+            roles: roles.iter().map(|r| (*r).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_visible_is_not_asked_for() {
+        let asked = Filter { identity: Some("spiffe://a.example/other".to_owned()), ..Filter::default() };
+        assert!(parts(&own(&[]), &asked).is_empty());
+        let of_r1 = parts(&own(&["r1", "r2"]), &Filter { role: Some("r1".to_owned()), ..asked });
+        assert_eq!(of_r1.len(), 1);
+        assert_eq!(of_r1[0].role.as_deref(), Some("r1"));
+        assert_eq!(of_r1[0].identity.as_deref(), Some("spiffe://a.example/other"));
+    }
+
+    #[test]
+    fn values_never_become_part_of_a_statement() {
+        let evil = Filter { role: Some("'; DROP TABLE leases; --".to_owned()), ..Filter::default() };
+        assert!(!list(&evil, None, 1).into_string().contains("DROP"));
+    }
+}

@@ -1,0 +1,113 @@
+//! How a lease comes to be on record, and how one is closed for which nothing was made.
+
+use async_trait::async_trait;
+use leasehold_sdk::{LeaseId, Timestamp};
+use sqlx::SqliteConnection;
+
+use super::super::{Inserted, NewLease, StoreError};
+use super::leases::row;
+use super::outcome::failed;
+use super::writer::Op;
+
+pub(super) struct Insert {
+    pub(super) new: NewLease,
+    pub(super) plan: String,
+}
+
+/// The cap is counted by the statement that inserts, so that no two inserts can both take the last place; the count stops at
+/// the cap. It does not count for the first that follows an active lease of the same holder.
+pub(super) const INSERT: &str = "INSERT INTO leases (id, role, target, identity, state, issued_at, expires_at, \
+    max_expires_at, rotate_at, renewable, revocable, worst_case_until, account, plan, mint_deadline, due_at, moved_at, \
+    replaces) \
+    SELECT ?1, ?2, ?3, ?4, 'pending', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?5, ?16 \
+    WHERE (SELECT count(*) FROM \
+        (SELECT 1 FROM leases WHERE role = ?2 AND identity = ?4 AND ended_at IS NULL LIMIT ?15)) < ?15 \
+    OR (EXISTS (SELECT 1 FROM leases WHERE id = ?16 AND role = ?2 AND identity = ?4 AND state = 'active') \
+        AND NOT EXISTS (SELECT 1 FROM leases WHERE replaces = ?16 AND ended_at IS NULL))";
+
+#[async_trait]
+impl Op for Insert {
+    type Answer = Inserted;
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<Inserted, StoreError> {
+        let done = bind_new(sqlx::query(INSERT), &self.new, &self.plan)
+            .bind(i64::try_from(self.new.live_max).unwrap_or(i64::MAX))
+            .bind(self.new.replaces.map(|id| id.to_string()))
+            .execute(db)
+            .await
+            .map_err(failed)?;
+        Ok(if done.rows_affected() == 1 { Inserted::Recorded } else { Inserted::CapReached })
+    }
+}
+
+pub(super) struct Adopt {
+    pub(super) new: NewLease,
+    pub(super) plan: String,
+}
+
+#[async_trait]
+impl Op for Adopt {
+    type Answer = ();
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<(), StoreError> {
+        let id = self.new.lease.id;
+        let adopt = sqlx::query(
+            "INSERT INTO leases (id, role, target, identity, state, issued_at, expires_at, max_expires_at, rotate_at, \
+             renewable, revocable, worst_case_until, account, plan, mint_deadline, due_at, moved_at) \
+             VALUES (?1, ?2, ?3, ?4, 'active', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?6, ?5) \
+             ON CONFLICT (id) DO NOTHING",
+        );
+        bind_new(adopt, &self.new, &self.plan).execute(&mut *db).await.map_err(failed)?;
+        match row(db, id).await? {
+            Some(row) if row.lease.state.is_live() => Ok(()),
+            _ => Err(StoreError::Damaged(format!("lease {id} has ended: its account can be revoked, never adopted"))),
+        }
+    }
+}
+
+type Statement<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+/// Binds ?1 to ?14.
+fn bind_new<'q>(statement: Statement<'q>, new: &NewLease, plan: &str) -> Statement<'q> {
+    let lease = &new.lease;
+    statement
+        .bind(lease.id.to_string())
+        .bind(lease.role.clone())
+        .bind(lease.target.clone())
+        .bind(lease.identity.as_str().to_owned())
+        .bind(lease.issued_at.unix_ms())
+        .bind(lease.expires_at.unix_ms())
+        .bind(lease.max_expires_at.unix_ms())
+        .bind(lease.rotate_at.unix_ms())
+        .bind(lease.renewable)
+        .bind(lease.revocable.as_str())
+        .bind(lease.worst_case_until.map(Timestamp::unix_ms))
+        .bind(lease.account.to_string())
+        .bind(plan.to_owned())
+        .bind(new.mint_deadline.unix_ms())
+}
+
+pub(super) struct CloseUnmade {
+    pub(super) id: LeaseId,
+    pub(super) now: Timestamp,
+}
+
+#[async_trait]
+impl Op for CloseUnmade {
+    type Answer = ();
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<(), StoreError> {
+        // Two steps, as its life has them: each writes its own line to the outbox.
+        let steps = [
+            "UPDATE leases SET state = 'revoking', ended_by = 'failed', moved_at = ?2 WHERE id = ?1 AND state = 'pending'",
+            "UPDATE leases SET state = 'revoked', ended_at = ?2 WHERE id = ?1 AND state = 'revoking'",
+        ];
+        for step in steps {
+            let done = sqlx::query(step).bind(self.id.to_string()).bind(self.now.unix_ms()).execute(&mut *db).await;
+            if done.map_err(failed)?.rows_affected() == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
