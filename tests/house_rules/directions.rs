@@ -123,6 +123,13 @@ fn imports_go_one_way() {
     assert_none("an import against the direction of DESIGN 4", found);
 }
 
+#[test]
+fn domain_and_policy_are_not_async() {
+    let pattern = regex::Regex::new(r"\basync\b|\.await\b").expect("a pattern");
+    let pure = production().into_iter().filter(|source| is_listed(&source.path, &["src/domain/", "src/policy/"]));
+    assert_none("async code in domain or policy", pure.flat_map(|source| source.lines_with(&pattern)).collect());
+}
+
 /// Whole segments: `leasehold` is not the beginning of `leasehold_sdk`.
 fn begins_with(path: &str, beginning: &str) -> bool {
     path.strip_prefix(beginning).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
