@@ -18,8 +18,8 @@ const DYNAMIC_SQL: &[&str] =
 const SECRET_READERS: &[&str] = &[
     "plugins/postgres/src/scram.rs",
     "plugins/postgres/src/session.rs",
-    "plugins/sdk/src/credential.rs",
-    "crates/client/src/wire.rs",
+    "plugins/postgres/src/credential.rs",
+    "crates/client/src/wire/",
     "src/api/wire.rs",
 ];
 
