@@ -166,9 +166,8 @@ impl HandshakeError {
         }
     }
 
-    pub(crate) fn svid(error: SvidError, claimed: Option<SpiffeId>) -> Self {
-        let kind = Kind::Svid(error);
-        Self { kind, claimed }
+    pub(crate) fn svid(refusal: &Refusal) -> Self {
+        Self { kind: Kind::Svid(refusal.error.clone()), claimed: refusal.claimed.clone() }
     }
 
     pub(crate) fn tls(error: &rustls::Error) -> Self {
@@ -210,6 +209,32 @@ impl fmt::Display for HandshakeError {
 }
 
 impl std::error::Error for HandshakeError {}
+
+/// What a server's TLS alert says of our own certificate, if the error holds one. In TLS 1.3 such an alert arrives after the
+/// handshake, inside the error of the first read, wherever a client library has put that.
+pub fn explain_alert(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    use rustls::AlertDescription as Alert;
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // An I/O error hides what it wraps from `source`.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(|e| e.get_ref()).and_then(|e| e.downcast_ref());
+        if let Some(rustls::Error::AlertReceived(alert)) = wrapped.or_else(|| error.downcast_ref()) {
+            return match alert {
+                Alert::UnknownCA => Some("the server does not trust the authority of our certificate"),
+                Alert::CertificateExpired => Some("the server says that our certificate is not valid at this time"),
+                Alert::CertificateRequired => Some("the server demands a client certificate"),
+                Alert::BadCertificate | Alert::CertificateUnknown => {
+                    Some("the server does not take our certificate for a proper X.509-SVID")
+                }
+                Alert::NoApplicationProtocol => Some("the server does not speak our protocol"),
+                Alert::ProtocolVersion => Some("the server does not speak our version of TLS"),
+                _ => None,
+            };
+        }
+        next = error.source();
+    }
+    None
+}
 
 /// Why the own identity or a trust bundle could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -286,9 +311,6 @@ pub enum IdentityError {
         /// What is wrong.
         source: BundleError,
     },
-    /// The TLS configuration could not be built.
-    #[error("the TLS configuration was refused: {0}")]
-    Tls(String),
 }
 
 /// Text from outside: cut, and without control characters, which could play tricks on a terminal or a log.

@@ -219,7 +219,7 @@ impl Next {
     }
 
     /// Puts the result into use. Nothing is logged twice while the same error stays.
-    fn settle(mut self, identity: &Identity, old: &Snapshot) -> Reload {
+    fn settle(self, identity: &Identity, old: &Snapshot) -> Reload {
         let news = self.notes != old.notes;
         if news {
             for error in &self.found.errors {
@@ -230,14 +230,8 @@ impl Next {
             return self.found;
         }
         let generation = if self.found.changed { self.generation } else { old.generation };
-        match Snapshot::new(generation, self.svid, Arc::new(self.bundles), self.notes) {
-            Ok(snapshot) => identity.put(snapshot),
-            Err(error) => {
-                tracing::error!("{error}; what was in use before stays in use");
-                self.found.changed = false;
-                self.found.errors.push(error);
-            }
-        }
+        let bundles = Arc::new(self.bundles);
+        identity.put(Snapshot { generation, svid: self.svid, bundles, notes: self.notes });
         self.found
     }
 }

@@ -33,7 +33,7 @@ mod watch;
 
 pub use bundle::{BundleError, TrustBundle};
 pub use config::{BundleSource, IdentityConfig, SvidSource};
-pub use error::{HandshakeError, IdentityError, SvidError};
+pub use error::{HandshakeError, IdentityError, SvidError, explain_alert};
 pub use id::{IdError, Segments, SpiffeId, TrustDomain};
 pub use identity::{Identity, Reload};
 pub use inspect::{CertReport, InspectError, inspect, inspect_der};

@@ -37,10 +37,10 @@ impl Proof {
 }
 
 impl Peer {
-    pub(crate) fn new(verified: Verified, chain: &[CertificateDer<'_>]) -> Self {
-        let proof = Proof::of(&verified);
+    pub(crate) fn new(verified: &Verified, chain: &[CertificateDer<'_>]) -> Self {
+        let proof = Proof::of(verified);
         Self {
-            spiffe_id: verified.spiffe_id,
+            spiffe_id: verified.spiffe_id.clone(),
             not_after_unix_ms: verified.not_after_ms,
             cert_sha256: chain.first().map(|leaf| sha256_hex(leaf)).unwrap_or_default(),
             chain: chain.iter().map(|cert| cert.clone().into_owned()).collect(),

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-
 use crate::bundle::{BundleError, DomainBundle, TrustBundle};
 use crate::chain::Bundles;
 use crate::limits::BUNDLE_FILE_BYTES_MAX;
 use crate::svid::OwnSvid;
-use crate::{BundleSource, DomainStatus, IdentityConfig, IdentityError, IdentityStatus, TrustDomain, files, tls};
+use crate::{BundleSource, DomainStatus, IdentityConfig, IdentityError, IdentityStatus, TrustDomain, files};
 
 /// One consistent state.
 #[derive(Debug)]
@@ -17,7 +15,6 @@ pub(crate) struct Snapshot {
     pub(crate) generation: u64,
     pub(crate) svid: Arc<OwnSvid>,
     pub(crate) bundles: Arc<Bundles>,
-    pub(crate) server: Arc<ServerConfig>,
     pub(crate) notes: Notes,
 }
 
@@ -44,17 +41,7 @@ impl Snapshot {
                 bundles.insert(domain.clone(), Arc::new(bundle));
             }
         }
-        Self::new(generation, Arc::new(svid), Arc::new(bundles), Notes::default())
-    }
-
-    pub(crate) fn new(
-        generation: u64,
-        svid: Arc<OwnSvid>,
-        bundles: Arc<Bundles>,
-        notes: Notes,
-    ) -> Result<Self, IdentityError> {
-        let server = tls::server_config(&svid, &bundles)?;
-        Ok(Self { generation, svid, bundles, server, notes })
+        Ok(Self { generation, svid: Arc::new(svid), bundles: Arc::new(bundles), notes: Notes::default() })
     }
 
     pub(crate) fn status(&self, now_unix_ms: i64) -> IdentityStatus {

@@ -74,7 +74,26 @@ async fn a_client_that_the_server_does_not_know() {
     let met = meet(&server, &Connector::new(client, id(BROKER))).await;
     assert_eq!(met.server.expect_err("refused").reason(), "untrusted_chain");
     // The client learns of it by an alert, at its first read.
-    assert_eq!(met.client.expect_err("refused").reason(), "tls");
+    let refused = met.client.expect_err("refused");
+    assert_eq!(refused.reason(), "tls");
+    assert!(refused.to_string().contains("UnknownCA"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_alert_says_what_the_server_thought() {
+    let home = Home::new();
+    let acceptor = home.identity("broker", BROKER).acceptor();
+    let (ours, theirs) = socket_pair().await;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(anonymous()));
+    let name = ServerName::try_from("localhost").expect("a name");
+    let read = async {
+        let mut stream = connector.connect(name, theirs).await.expect("connected");
+        stream.read_u8().await.expect_err("refused")
+    };
+    let (_, error) = tokio::join!(acceptor.accept(ours), read);
+    let said = leasehold_identity::explain_alert(&error);
+    assert_eq!(said, Some("the server demands a client certificate"));
+    assert_eq!(leasehold_identity::explain_alert(&std::io::Error::other("x")), None);
 }
 
 fn anonymous() -> ClientConfig {

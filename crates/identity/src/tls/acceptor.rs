@@ -6,8 +6,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::chain::{self, Usage};
-use crate::{HandshakeError, Identity, Peer, clock};
+use super::server_config;
+use super::verifier::ClientVerifier;
+use crate::{HandshakeError, Identity, Peer};
 
 /// Accepts mTLS connections of workloads. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -32,13 +33,19 @@ impl Acceptor {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let snapshot = self.identity.snapshot();
-        let acceptor = TlsAcceptor::from(Arc::clone(&snapshot.server));
-        let stream = acceptor.accept(io).await?;
+        let verifier = Arc::new(ClientVerifier::new(Arc::clone(&snapshot.bundles)));
+        let config = server_config(&snapshot.svid, Arc::clone(&verifier)).map_err(|e| HandshakeError::tls(&e))?;
+        let result = TlsAcceptor::from(config).accept(io).await;
+        let stream = match (result, verifier.found()) {
+            (_, Some(Err(refusal))) => return Err(HandshakeError::svid(refusal)),
+            (Err(error), _) => return Err(error.into()),
+            (Ok(stream), _) => stream,
+        };
+        // Only what the verifier passed makes a peer.
+        let Some(Ok(verified)) = verifier.found() else {
+            return Err(HandshakeError::tls(&rustls::Error::NoCertificatesPresented));
+        };
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        // The verifier has passed this chain a moment ago. It is verified once more, and not only read, so that no `Peer` can
-        // come from a certificate that the rules did not pass, whatever rustls does in between.
-        let verified = chain::verify(chain, &snapshot.bundles, clock::now_unix_ms(), Usage::Client)
-            .map_err(|refusal| HandshakeError::svid(refusal.error, refusal.claimed))?;
         let peer = Peer::new(verified, chain);
         Ok((stream, peer))
     }

@@ -16,10 +16,11 @@ use rustls::{ClientConfig, ServerConfig};
 pub use acceptor::Acceptor;
 pub use connector::Connector;
 
+use crate::SpiffeId;
 use crate::chain::Bundles;
 use crate::clock::WallClock;
 use crate::svid::OwnSvid;
-use crate::{IdentityError, SpiffeId};
+use verifier::{ClientVerifier, ServerVerifier};
 
 const ALPN_H2: &[u8] = b"h2";
 const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
@@ -30,13 +31,12 @@ pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
     &PROVIDER
 }
 
-pub(crate) fn server_config(svid: &OwnSvid, bundles: &Arc<Bundles>) -> Result<Arc<ServerConfig>, IdentityError> {
-    let verifier = verifier::SvidVerifier::of_clients(Arc::clone(bundles));
+/// Made anew for each connection, which costs microseconds: so the verifier belongs to one handshake and can hand on what it found.
+fn server_config(svid: &OwnSvid, verifier: Arc<ClientVerifier>) -> Result<Arc<ServerConfig>, rustls::Error> {
     let resolver = SingleCertAndKey::from(Arc::clone(&svid.certified));
     let mut config = ServerConfig::builder_with_details(Arc::clone(provider()), Arc::new(WallClock))
-        .with_protocol_versions(&[&TLS13])
-        .map_err(|e| IdentityError::Tls(e.to_string()))?
-        .with_client_cert_verifier(Arc::new(verifier))
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(resolver));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -45,13 +45,13 @@ pub(crate) fn server_config(svid: &OwnSvid, bundles: &Arc<Bundles>) -> Result<Ar
     Ok(Arc::new(config))
 }
 
-pub(crate) fn client_config(
+fn client_config(
     svid: &OwnSvid,
     bundles: &Arc<Bundles>,
     server: &SpiffeId,
     alpn: &[Vec<u8>],
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
-    let verifier = verifier::SvidVerifier::of_server(Arc::clone(bundles), server.clone());
+    let verifier = ServerVerifier::new(Arc::clone(bundles), server.clone());
     let resolver = SingleCertAndKey::from(Arc::clone(&svid.certified));
     let mut config = ClientConfig::builder_with_details(Arc::clone(provider()), Arc::new(WallClock))
         .with_protocol_versions(&[&TLS13])?

@@ -1,57 +1,50 @@
-//! The certificate verifier that rustls calls, for both sides.
+//! The certificate verifiers that rustls calls, one for each side.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::verify_tls13_signature;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use super::provider;
 use crate::chain::{self, Bundles, Usage, Verified};
 use crate::error::Refusal;
 use crate::{SpiffeId, SvidError};
 
-/// Verifies SVIDs by the bundles of one generation.
+/// Verifies one client in one handshake, and keeps what it found.
 #[derive(Debug)]
-pub(super) struct SvidVerifier {
+pub(super) struct ClientVerifier {
     bundles: Arc<Bundles>,
-    /// On the client side: who the server must be.
-    server: Option<SpiffeId>,
+    found: OnceLock<Result<Verified, Refusal>>,
 }
 
-impl SvidVerifier {
-    pub(super) fn of_clients(bundles: Arc<Bundles>) -> Self {
-        Self { bundles, server: None }
+/// Verifies servers: they must be exactly one SPIFFE ID.
+#[derive(Debug)]
+pub(super) struct ServerVerifier {
+    bundles: Arc<Bundles>,
+    expected: SpiffeId,
+}
+
+impl ClientVerifier {
+    pub(super) fn new(bundles: Arc<Bundles>) -> Self {
+        Self { bundles, found: OnceLock::new() }
     }
 
-    pub(super) fn of_server(bundles: Arc<Bundles>, server: SpiffeId) -> Self {
-        Self { bundles, server: Some(server) }
-    }
-
-    fn verify(
-        &self,
-        leaf: &CertificateDer<'_>,
-        rest: &[CertificateDer<'_>],
-        now: UnixTime,
-        usage: Usage,
-    ) -> Result<Verified, Refusal> {
-        let chain: Vec<_> = std::iter::once(leaf).chain(rest).cloned().collect();
-        let now_unix_ms = i64::try_from(now.as_secs()).unwrap_or(i64::MAX).saturating_mul(1000);
-        chain::verify(&chain, &self.bundles, now_unix_ms, usage)
-    }
-
-    fn verify_signature(
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
+    /// What was found of the client's certificate; nothing if it showed none.
+    pub(super) fn found(&self) -> Option<&Result<Verified, Refusal>> {
+        self.found.get()
     }
 }
 
-impl ClientCertVerifier for SvidVerifier {
+impl ServerVerifier {
+    pub(super) fn new(bundles: Arc<Bundles>, expected: SpiffeId) -> Self {
+        Self { bundles, expected }
+    }
+}
+
+impl ClientCertVerifier for ClientVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         // A workload has one SVID; hints would only tell strangers whom we trust.
         &[]
@@ -63,8 +56,14 @@ impl ClientCertVerifier for SvidVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.verify(end_entity, intermediates, now, Usage::Client)?;
-        Ok(ClientCertVerified::assertion())
+        let found = verify(&self.bundles, end_entity, intermediates, now, Usage::Client);
+        let answer = match &found {
+            Ok(_) => Ok(ClientCertVerified::assertion()),
+            Err(refusal) => Err(alert(&refusal.error).into()),
+        };
+        // A handshake has one client certificate. Were there a second, the first would not be the one to go by.
+        self.found.set(found).map_err(|_| Error::General("a second client certificate".into()))?;
+        answer
     }
 
     fn verify_tls12_signature(
@@ -82,7 +81,7 @@ impl ClientCertVerifier for SvidVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Self::verify_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -90,7 +89,7 @@ impl ClientCertVerifier for SvidVerifier {
     }
 }
 
-impl ServerCertVerifier for SvidVerifier {
+impl ServerCertVerifier for ServerVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -99,17 +98,12 @@ impl ServerCertVerifier for SvidVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let found = self.verify(end_entity, intermediates, now, Usage::Server)?.spiffe_id;
-        match &self.server {
-            Some(expected) if *expected == found => Ok(ServerCertVerified::assertion()),
-            Some(expected) => {
-                let error = SvidError::WrongServerId { expected: expected.clone(), found: found.clone() };
-                let claimed = Some(found);
-                Err(Refusal { error, claimed }.into())
-            }
-            // Never built so; without an expectation nobody is the right server.
-            None => Err(Error::General("no server was expected".into())),
+        let found = verify(&self.bundles, end_entity, intermediates, now, Usage::Server)?.spiffe_id;
+        if found == self.expected {
+            return Ok(ServerCertVerified::assertion());
         }
+        let error = SvidError::WrongServerId { expected: self.expected.clone(), found: found.clone() };
+        Err(Refusal { error, claimed: Some(found) }.into())
     }
 
     fn verify_tls12_signature(
@@ -127,11 +121,33 @@ impl ServerCertVerifier for SvidVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Self::verify_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn verify(
+    bundles: &Bundles,
+    leaf: &CertificateDer<'_>,
+    rest: &[CertificateDer<'_>],
+    now: UnixTime,
+    usage: Usage,
+) -> Result<Verified, Refusal> {
+    let chain: Vec<_> = std::iter::once(leaf).chain(rest).cloned().collect();
+    let now_unix_ms = i64::try_from(now.as_secs()).unwrap_or(i64::MAX).saturating_mul(1000);
+    chain::verify(&chain, bundles, now_unix_ms, usage)
+}
+
+/// What the client is told: enough to know on which side to look, by the alerts of RFC 8446 6.2.
+fn alert(error: &SvidError) -> CertificateError {
+    match error {
+        SvidError::Expired { .. } => CertificateError::Expired,
+        SvidError::NotYetValid { .. } => CertificateError::NotValidYet,
+        SvidError::UntrustedChain { .. } | SvidError::UnknownTrustDomain(_) => CertificateError::UnknownIssuer,
+        _ => CertificateError::BadEncoding,
     }
 }
 
