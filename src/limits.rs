@@ -122,6 +122,8 @@ limits! {
     audit_fsync_milliseconds_max = 100, 0..=10_000;
     /// Audit lines that may wait to be written; more are refused, and with them what they are for.
     audit_waiting_lines_max = 10_000, 1..=1_000_000;
+    /// How long an audit line is waited for; past it what it is for is refused, and the broker is not ready.
+    audit_write_milliseconds_max = 5000, 100..=60_000;
     /// Refused handshakes that are audited one by one, per reason and minute; the rest are counted.
     refused_handshakes_audited_per_minute = 10, 1..=10_000;
     /// Changes of the store that may wait for the writer; more are answered 503.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use leasehold_sdk::clock;
 use tokio::sync::oneshot;
 
 use super::Event;
@@ -32,7 +33,7 @@ pub struct OpenOptions {
     pub broker: String,
     /// SHA-256 of the configuration, on every line until [`AuditLog::set_config_hash`].
     pub config_hash: String,
-    /// `audit_fsync_milliseconds_max` and `audit_waiting_lines_max` are taken from here.
+    /// Those that begin with `audit_` are taken from here.
     pub limits: Limits,
     /// The head that the store kept.
     pub known_head: Option<AuditHead>,
@@ -93,6 +94,12 @@ pub enum AuditError {
     /// A required sink did not take the lines.
     #[error("the audit log cannot be written: {0}")]
     NotWritten(Arc<str>),
+    /// A sink has not answered: a disk or a reader that hangs.
+    #[error("the audit log did not take the line within {milliseconds} ms (audit_write_milliseconds_max)")]
+    Slow {
+        /// The limit.
+        milliseconds: u64,
+    },
     /// The event is too large for a line.
     #[error("an audit line of {bytes} bytes is too long, {LINE_BYTES_MAX} are allowed")]
     TooLong {
@@ -110,6 +117,7 @@ pub struct AuditLog {
     jobs: mpsc::Sender<Job>,
     shared: Arc<Shared>,
     waiting_max: u64,
+    patience: Duration,
 }
 
 /// What the writer's thread and the handles share.
@@ -119,7 +127,12 @@ pub struct Shared {
     pub writable: AtomicBool,
     /// Lines that were handed to the thread and not answered for.
     pub waiting: AtomicU64,
+    /// When the group being written was begun, in milliseconds of the boot clock; [`IDLE`]: none is.
+    pub busy_since: AtomicU64,
 }
+
+/// No group is being written.
+pub const IDLE: u64 = u64::MAX;
 
 impl AuditLog {
     /// Opens the sinks, finds where the chain goes on and starts the writer. Blocks on files: for start-up.
@@ -164,12 +177,15 @@ impl AuditLog {
             config_hash: ArcSwap::from_pointee(options.config_hash),
             writable: AtomicBool::new(true),
             waiting: AtomicU64::new(0),
+            busy_since: AtomicU64::new(IDLE),
         });
         let preface = preface.iter().map(encode).collect::<Result<_, _>>()?;
         let sync = Duration::from_millis(options.limits.audit_fsync_milliseconds_max);
         let origin = Origin { chain: options.chain, broker: options.broker };
         let (jobs, received) = mpsc::channel();
-        let log = Self { jobs, shared: Arc::clone(&shared), waiting_max: options.limits.audit_waiting_lines_max };
+        let patience = Duration::from_millis(options.limits.audit_write_milliseconds_max);
+        let waiting_max = options.limits.audit_waiting_lines_max;
+        let log = Self { jobs, shared: Arc::clone(&shared), waiting_max, patience };
         Outputs::new(outputs, &head, sync, &options.metrics)
             .map(|outputs| Writer::new(shared, outputs, origin, options.metrics, head, preface))
             .and_then(|writer| writer::spawn(writer, received))
@@ -204,12 +220,17 @@ impl AuditLog {
             self.shared.waiting.fetch_sub(count, Ordering::AcqRel);
             return Err(AuditError::Closed);
         }
-        answer.await.unwrap_or(Err(AuditError::Closed))
+        match tokio::time::timeout(self.patience, answer).await {
+            Ok(answer) => answer.unwrap_or(Err(AuditError::Closed)),
+            Err(_) => Err(AuditError::Slow { milliseconds: self.patience.as_millis() as u64 }),
+        }
     }
 
-    /// Whether the required sinks took the last lines: for readiness. When not, it is tried again every second.
+    /// Whether the required sinks took the last lines, and none hangs: for readiness. When not, it is tried again every second.
     pub fn writable(&self) -> bool {
-        self.shared.writable.load(Ordering::Acquire)
+        let since = self.shared.busy_since.load(Ordering::Acquire);
+        let hangs = clock::boot().saturating_sub(Duration::from_millis(since)) >= self.patience;
+        self.shared.writable.load(Ordering::Acquire) && !hangs
     }
 
     /// The last line written; `seq` 0: none ever was. The store should keep it now and then.
@@ -227,7 +248,8 @@ impl AuditLog {
         self.shared.config_hash.store(Arc::new(hash));
     }
 
-    /// Writes what waits, syncs and closes. Lines handed in afterwards, by any clone, are refused.
+    /// Writes what waits, syncs and closes. Lines handed in afterwards, by any clone, are refused. Waits as long as the sinks
+    /// take: shutdown has a deadline of its own.
     ///
     /// # Errors
     /// The sinks could not be synced, or the log was closed before.

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::Event;
 use super::chain::{Head, append_line};
-use super::log::{AuditError, Shared, encode};
+use super::log::{AuditError, IDLE, Shared, encode};
 use super::outputs::{Failed, Outputs};
 use crate::store::AuditHead;
 use crate::telemetry::Metrics;
@@ -138,7 +138,9 @@ impl Writer {
 
     /// Writes `events`, after what must come before them, and keeps book of whether the log can be written.
     fn write(&mut self, events: &[Vec<u8>]) -> Result<(), Arc<str>> {
+        self.shared.busy_since.store(clock::boot().as_millis() as u64, Ordering::Release);
         let result = self.try_write(events);
+        self.shared.busy_since.store(IDLE, Ordering::Release);
         self.shared.writable.store(result.is_ok(), Ordering::Release);
         self.metrics.audit_writable.set(i64::from(result.is_ok()));
         match &result {

@@ -17,8 +17,18 @@ pub fn deny_dumps() -> std::io::Result<()> {
 mod tests {
     use super::*;
 
+    /// In a process of its own: what it does cannot be undone, and other tests look into `/proc/self`.
     #[test]
     fn the_process_leaves_no_core() {
+        const CHILD: &str = "LEASEHOLD_TEST_NO_CORE";
+        if std::env::var_os(CHILD).is_none() {
+            let status = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "telemetry::process::tests::the_process_leaves_no_core"])
+                .env(CHILD, "1")
+                .status();
+            assert!(status.unwrap().success());
+            return;
+        }
         deny_dumps().unwrap();
         let limits = std::fs::read_to_string("/proc/thread-self/limits").unwrap();
         let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();

@@ -139,6 +139,24 @@ async fn more_than_may_wait_is_refused_at_once() {
     }
 }
 
+#[tokio::test]
+#[allow(clippy::await_holding_lock)] // as above
+async fn a_sink_that_hangs_is_waited_for_only_so_long() {
+    let sink = Flaky::default();
+    let limits = Limits { audit_write_milliseconds_max: 100, ..Limits::default() };
+    let (log, _) = start(&[(&sink, true)], limits);
+    log.write(event("one")).await.unwrap();
+    let state = Arc::clone(&sink.state);
+    let stuck = state.lock().unwrap();
+    let error = log.write(event("late")).await.unwrap_err();
+    assert!(matches!(error, AuditError::Slow { milliseconds: 100 }), "{error}");
+    assert!(!log.writable());
+    drop(stuck);
+    until("it goes on", || log.writable()).await;
+    log.close().await.unwrap();
+    assert_eq!(sink.seqs(), [1, 2], "what was refused may be on record all the same");
+}
+
 /// The file's size limit stands for a full disk: the kernel takes a part of a write and then none, as it does there.
 #[test]
 fn a_disk_that_fills_in_the_middle_of_a_write_leaves_whole_lines() {

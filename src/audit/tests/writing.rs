@@ -134,3 +134,23 @@ fn no_event_has_a_member_of_the_line() {
         ["seq", "at", "chain", "broker", "config", "prev", "hash", "event"].iter().all(|m| change.get(m).is_none())
     );
 }
+
+#[test]
+fn every_event_is_explained_to_operators() {
+    let page = include_str!("../../../docs/audit.md");
+    let source = include_str!("../event.rs");
+    let variants = source.lines().filter_map(|line| line.strip_prefix("    ")?.strip_suffix(" {"));
+    let mut count = 0;
+    for variant in variants.filter(|name| name.chars().all(char::is_alphanumeric)) {
+        let mut name = String::new();
+        for c in variant.chars() {
+            if c.is_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(c.to_ascii_lowercase());
+        }
+        assert!(page.contains(&format!("| `{name}` |")), "docs/audit.md lacks {name}");
+        count += 1;
+    }
+    assert_eq!(count, 10);
+}
