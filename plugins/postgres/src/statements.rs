@@ -105,6 +105,16 @@ impl Statements {
         }
     }
 
+    /// Makes our login able to act for an account. From 16 on the creator of a role does not inherit its rights unless it
+    /// says so. Functions act for themselves, except to end prepared transactions, which takes being their owner.
+    pub(crate) fn adopt(&self, ident: &Ident, name: &str, user: &Ident, major: u32) -> Result<String, BadText> {
+        Ok(match self {
+            Self::Plain { .. } if major >= 16 => format!("GRANT {ident} TO {user} WITH INHERIT TRUE, SET TRUE;"),
+            Self::Plain { .. } => format!("GRANT {ident} TO {user};"),
+            Self::Functions { schema } => format!("SELECT {schema}.borrow({}::pg_catalog.text);", quote_literal(name)?),
+        })
+    }
+
     /// Hands over or drops what an account has in the present database.
     pub(crate) fn disown(&self, account: &Belongings<'_>) -> Result<String, BadText> {
         let Belongings { ident, name, receiver, receiver_name, owned, lend } = account;

@@ -6,7 +6,6 @@ use leasehold_sdk::EngineError;
 use sqlx::Row;
 
 use super::Item;
-use crate::config::Admin;
 use crate::engine::{Target, estate_name};
 use crate::quote::{Ident, quote_ident};
 use crate::role::Owned;
@@ -45,15 +44,13 @@ pub(super) async fn own_statements(session: &mut Session, item: &Item) -> Result
     session.run(&sql).await.map_err(|e| e.repeatable(format!("{}: revocation_statements", item.name)))
 }
 
-/// Makes our login able to act for the account, where it has to be told so: a superuser needs nothing, and functions act
-/// for themselves. From 16 on the creator of a role does not inherit its rights unless it says so.
+/// Makes our login able to act for the account, where it has to be told so: a superuser needs nothing.
 pub(super) async fn adopt(target: &Target, session: &mut Session, item: &Item) -> Result<(), EngineError> {
     let facts = session.facts();
-    if facts.superuser || target.config.admin != Admin::Createrole {
+    if facts.superuser {
         return Ok(());
     }
-    let options = if facts.major >= 16 { " WITH INHERIT TRUE, SET TRUE" } else { "" };
-    let sql = format!("GRANT {} TO {}{options}", item.ident, quote_ident(&facts.user)?);
+    let sql = target.statements.adopt(&item.ident, &item.name, &quote_ident(&facts.user)?, facts.major)?;
     session.run(&sql).await.map_err(|e| e.repeatable(&item.name))
 }
 
