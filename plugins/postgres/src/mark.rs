@@ -5,7 +5,7 @@ use sqlx::Row;
 
 use crate::config::Admin;
 use crate::engine::{Target, estate_name, mark_name};
-use crate::quote::{quote_ident, quote_literals};
+use crate::quote::{quote_ident, quote_literal, quote_literals};
 use crate::session::Session;
 
 /// Makes both roles where they are missing. With `admin = "functions"` they were installed with the functions.
@@ -33,5 +33,22 @@ pub(crate) async fn ensure(target: &Target, session: &mut Session) -> Result<(),
             Err(e) => return Err(e.repeatable(format!("cannot make the role {name}"))),
         }
     }
-    Ok(())
+    join_estate(session, &estate_name(&target.cluster)).await
+}
+
+/// What an account owned can only be given to a role whose rights we have. The estate has none, so that we gain none.
+/// Where we may not join it, `check` says so and revocations that need it do.
+async fn join_estate(session: &mut Session, estate: &str) -> Result<(), EngineError> {
+    let sql = format!("SELECT pg_catalog.pg_has_role({}::pg_catalog.name, 'USAGE') AS joined", quote_literal(estate)?);
+    let rows = session.rows(&sql).await.map_err(|e| e.repeatable("looking for the estate role"))?;
+    if rows.first().and_then(|r| r.try_get("joined").ok()).unwrap_or(false) {
+        return Ok(());
+    }
+    let facts = session.facts();
+    let options = if facts.major >= 16 { " WITH INHERIT TRUE, SET TRUE" } else { "" };
+    let sql = format!("GRANT {} TO {}{options}", quote_ident(estate)?, quote_ident(&facts.user)?);
+    match session.run(&sql).await {
+        Err(e) if e.code() != Some("42501") => Err(e.repeatable("joining the estate role")),
+        _ => Ok(()),
+    }
 }

@@ -2,9 +2,10 @@
 //!
 //! An account that we minted may own a database and set that database's defaults, or plant functions in `public`. So
 //! every default that could change what a statement of ours means is pinned in the start-up packet, which outranks
-//! `ALTER DATABASE` and `ALTER ROLE` defaults, and set once more afterwards; and every statement qualifies its names.
+//! `ALTER DATABASE` and `ALTER ROLE` defaults; and every statement qualifies its names.
 
 use std::ops::DerefMut;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{TargetConfig, TlsMode};
-use crate::sql_error::{SqlError, connect_text};
+use crate::sql_error::{SqlError, connect_text, is_unknown_setting};
 
 /// Connections for everything but mints.
 const OTHER_CONNECTIONS: usize = 2;
@@ -36,6 +37,8 @@ pub(crate) struct Sessions {
     mint: Arc<Lane>,
     other: Arc<Lane>,
     elsewhere: Arc<Lane>,
+    /// The major version whose defaults the start-up packet pins: the server refuses one that it does not know.
+    pins_of: AtomicU32,
 }
 
 /// What a session knows of its server, asked once per connection.
@@ -86,6 +89,7 @@ impl Sessions {
             mint: Lane::new(config.connections),
             other: Lane::new(OTHER_CONNECTIONS),
             elsewhere: Lane::new(ELSEWHERE_CONNECTIONS),
+            pins_of: AtomicU32::new(*VERSIONS.end()),
             config,
         }
     }
@@ -136,16 +140,14 @@ impl Sessions {
     }
 
     async fn connect_unbounded(&self, database: &str) -> Result<Open, String> {
-        let options = self.options(database)?;
-        let mut connection = options.connect().await.map_err(|e| connect_text(&e))?;
+        let mut connection = self.start_up(database).await?;
         let version = connection.server_version_num().ok_or("the server does not tell its version")?;
         let major = version / 10_000;
         if !VERSIONS.contains(&major) {
             let (oldest, newest) = (VERSIONS.start(), VERSIONS.end());
             return Err(format!("it is PostgreSQL {major}; supported are {oldest} to {newest}"));
         }
-        let settle = settle_sql(&self.config, major);
-        let rows = sqlx::raw_sql(AssertSqlSafe(settle)).fetch_all(&mut connection).await;
+        let rows = sqlx::raw_sql(SETTLE).fetch_all(&mut connection).await;
         let rows = rows.map_err(|e| connect_text(&e))?;
         let facts = rows.last().ok_or("the server gave no facts about itself".to_owned()).and_then(|r| {
             facts(r, major).map_err(|e| format!("the server's facts about itself cannot be read: {e}"))
@@ -153,11 +155,28 @@ impl Sessions {
         if facts.user != self.config.address.user || facts.database != database {
             return Err(format!("the session is {:?} in {:?}, not as asked", facts.user, facts.database));
         }
+        self.pins_of.store(major, Ordering::Relaxed);
         let now = Instant::now();
         Ok(Open { connection, facts: Arc::new(facts), born: now, rested: now })
     }
 
-    fn options(&self, database: &str) -> Result<PgConnectOptions, String> {
+    /// Connects with the pins of the newest version that the server accepts. That cannot wait for the server to tell its
+    /// version: a hostile `idle_session_timeout` of a millisecond ends a session before its first statement.
+    async fn start_up(&self, database: &str) -> Result<PgConnection, String> {
+        let mut major = self.pins_of.load(Ordering::Relaxed);
+        loop {
+            let refused = match self.options(database, major)?.connect().await {
+                Ok(connection) => return Ok(connection),
+                Err(e) => e,
+            };
+            if !is_unknown_setting(&refused) || major == *VERSIONS.start() {
+                return Err(connect_text(&refused));
+            }
+            major -= 1;
+        }
+    }
+
+    fn options(&self, database: &str, major: u32) -> Result<PgConnectOptions, String> {
         let (config, tls) = (&self.config, &self.config.tls);
         let password = config.password.as_ref().map(|p| p.read()).transpose()?;
         let mode = match tls.mode {
@@ -176,7 +195,7 @@ impl Sessions {
             .ssl_mode(mode)
             .application_name(&self.application_name)
             .statement_cache_capacity(0)
-            .options(pins(config))
+            .options(pins(config, major))
             .disable_statement_logging();
         options = if config.address.is_socket() {
             options.socket(&config.address.host)
@@ -193,8 +212,8 @@ impl Sessions {
     }
 }
 
-/// Defaults that every version knows, for the start-up packet.
-fn pins(config: &TargetConfig) -> Vec<(&'static str, String)> {
+/// Defaults for the start-up packet, as a server of this major version knows them.
+fn pins(config: &TargetConfig, major: u32) -> Vec<(&'static str, String)> {
     let ms = |d: Duration| d.as_millis().to_string();
     let mut pins: Vec<(&'static str, String)> = [
         ("search_path", ""),
@@ -217,32 +236,28 @@ fn pins(config: &TargetConfig) -> Vec<(&'static str, String)> {
     pins.push(("statement_timeout", ms(config.statement_timeout)));
     pins.push(("lock_timeout", ms(config.lock_timeout)));
     pins.push(("idle_in_transaction_session_timeout", ms(config.statement_timeout)));
+    if major >= 14 {
+        pins.push(("idle_session_timeout", "0".into()));
+        // A statement whose client has gone ends within a second, instead of running on for nobody.
+        pins.push(("client_connection_check_interval", "1000".into()));
+    }
+    if major >= 16 {
+        pins.push(("createrole_self_grant", String::new()));
+    }
+    if major >= 17 {
+        pins.push(("transaction_timeout", ms(config.statement_timeout * 3)));
+    }
     pins
 }
 
-/// Sets once more what a start-up packet cannot pin in every version, and asks for the facts.
-fn settle_sql(config: &TargetConfig, major: u32) -> String {
-    let limit = config.statement_timeout.as_millis();
-    let mut sql = String::from("SET SESSION AUTHORIZATION DEFAULT; SET ROLE NONE; SET search_path = '';");
-    if major >= 14 {
-        // A statement whose client has gone ends within a second, instead of running on for nobody.
-        sql.push_str("SET idle_session_timeout = 0; SET client_connection_check_interval = 1000;");
-    }
-    if major >= 16 {
-        sql.push_str("SET createrole_self_grant = '';");
-    }
-    if major >= 17 {
-        sql.push_str(&format!("SET transaction_timeout = {};", limit * 3));
-    }
-    sql.push_str(
-        "SELECT (SELECT c.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() AS c) AS system,\
-         CURRENT_USER::pg_catalog.text AS login, pg_catalog.current_database()::pg_catalog.text AS database,\
-         pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on' AS super,\
-         COALESCE((SELECT s.ssl FROM pg_catalog.pg_stat_ssl AS s \
-          WHERE s.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()), false) AS encrypted",
-    );
-    sql
-}
+/// Leaves any other identity that a default may have given the session, and asks for the facts. A superuser's defaults
+/// could have been given by somebody who is one, which is nothing that we could or need protect ourselves from.
+const SETTLE: &str = "SET SESSION AUTHORIZATION DEFAULT; SET ROLE NONE; SET search_path = '';\
+    SELECT (SELECT c.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() AS c) AS system,\
+    CURRENT_USER::pg_catalog.text AS login, pg_catalog.current_database()::pg_catalog.text AS database,\
+    pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on' AS super,\
+    COALESCE((SELECT s.ssl FROM pg_catalog.pg_stat_ssl AS s \
+     WHERE s.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()), false) AS encrypted";
 
 fn facts(row: &PgRow, major: u32) -> Result<Facts, sqlx::Error> {
     let system: String = row.try_get("system")?;

@@ -77,6 +77,11 @@ pub(crate) fn connect_text(e: &sqlx::Error) -> String {
     }
 }
 
+/// Whether the server refused a setting of the start-up packet because it does not know it.
+pub(crate) fn is_unknown_setting(e: &sqlx::Error) -> bool {
+    server_error(e).is_some_and(|db| db.code() == "42704")
+}
+
 fn server_error(e: &sqlx::Error) -> Option<&PgDatabaseError> {
     match e {
         sqlx::Error::Database(db) => db.try_downcast_ref::<PgDatabaseError>(),

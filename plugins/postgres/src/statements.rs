@@ -117,16 +117,24 @@ impl Statements {
 
     /// Hands over or drops what an account has in the present database.
     pub(crate) fn disown(&self, account: &Belongings<'_>) -> Result<String, BadText> {
-        let Belongings { ident, name, receiver, receiver_name, owned, lend } = account;
+        let Belongings { ident, name, receiver, receiver_name, owned, join, lend } = account;
         Ok(match self {
             Self::Plain { .. } if *owned == Owned::Drop => format!("DROP OWNED BY {ident};"),
-            // Lent for the length of one transaction, which nobody sees: the receiver then has whatever right on a schema
-            // the account had when it put something there.
-            Self::Plain { .. } if *lend => format!(
-                "GRANT {ident} TO {receiver}; REASSIGN OWNED BY {ident} TO {receiver}; REVOKE {ident} FROM {receiver}; \
-                 DROP OWNED BY {ident};"
-            ),
-            Self::Plain { .. } => format!("REASSIGN OWNED BY {ident} TO {receiver}; DROP OWNED BY {ident};"),
+            // What is granted here is taken back before the transaction ends: nobody ever sees it.
+            Self::Plain { .. } => {
+                let mut sql = String::new();
+                let lend = lend.then_some((*ident, *receiver));
+                let joined = join.as_ref().map(|us| (*receiver, us));
+                for (role, to) in joined.iter().chain(&lend) {
+                    sql.push_str(&format!("GRANT {role} TO {to};"));
+                }
+                sql.push_str(&format!("REASSIGN OWNED BY {ident} TO {receiver};"));
+                for (role, to) in joined.iter().chain(&lend) {
+                    sql.push_str(&format!("REVOKE {role} FROM {to};"));
+                }
+                sql.push_str(&format!("DROP OWNED BY {ident};"));
+                sql
+            }
             Self::Functions { schema } => {
                 let to = receiver_name.map(quote_literal).transpose()?.map_or("NULL".to_owned(), |l| l.to_string());
                 let name = quote_literal(name)?;
@@ -153,7 +161,10 @@ pub(crate) struct Belongings<'a> {
     /// `None`: the estate role.
     pub(crate) receiver_name: Option<&'a str>,
     pub(crate) owned: Owned,
-    /// Whether to lend the receiver the account's rights meanwhile.
+    /// Our login, when it has to have the receiver's rights meanwhile to be allowed to give it anything.
+    pub(crate) join: Option<Ident>,
+    /// Whether to lend the receiver the account's rights meanwhile: in a schema it may only be given what it may create
+    /// there, and the account could.
     pub(crate) lend: bool,
 }
 

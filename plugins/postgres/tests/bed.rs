@@ -63,13 +63,31 @@ impl Bed {
             Kind::Superuser => pg.superuser_admin().await,
             Kind::Createrole => pg.admin(&[&reader, &writer]).await,
         };
+        let mark = Mark { cluster: unique("c").replace('_', "-").parse().unwrap(), tag: StoreTag::new() };
+        Self::with(pg, kind, more, mark, admin, (reader, writer)).await
+    }
+
+    /// The same target with a second engine, which has no session yet.
+    pub async fn again(&self) -> Self {
+        let pg = self.pg.same();
+        let groups = (self.reader.clone(), self.writer.clone());
+        Self::with(pg, self.kind, json!({}), self.mark.clone(), self.admin.clone(), groups).await
+    }
+
+    async fn with(
+        pg: PgFixture,
+        kind: Kind,
+        more: Value,
+        mark: Mark,
+        admin: Admin,
+        (reader, writer): (String, String),
+    ) -> Self {
         let secrets = tempfile::tempdir().unwrap();
         std::fs::write(secrets.path().join("password"), format!("{}\n", admin.password)).unwrap();
         let mut settings = json!({
             "url": admin.url, "password": {"file": "password"}, "scram_iterations": 64, "lock_timeout": "1s",
         });
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let mark = Mark { cluster: unique("c").replace('_', "-").parse().unwrap(), tag: StoreTag::new() };
         let context = TargetContext {
             target: "orders".into(),
             cluster: mark.cluster.clone(),

@@ -2,5 +2,6 @@
 
 #[allow(dead_code)]
 mod bed;
+mod hostile;
 mod life;
 mod rights;

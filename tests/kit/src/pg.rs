@@ -78,6 +78,12 @@ impl PgFixture {
         Self { database, ..fixture }
     }
 
+    /// The same database, held once more.
+    #[must_use]
+    pub fn same(&self) -> Self {
+        Self { server: self.server.clone(), database: self.database.clone() }
+    }
+
     /// The server.
     #[must_use]
     pub fn server(&self) -> &Server {

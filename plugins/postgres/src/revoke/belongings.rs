@@ -7,7 +7,7 @@ use sqlx::Row;
 
 use super::Item;
 use crate::engine::{Target, estate_name};
-use crate::quote::{Ident, quote_ident};
+use crate::quote::{Ident, quote_ident, quote_literal};
 use crate::role::Owned;
 use crate::session::Session;
 use crate::sql_error::SqlError;
@@ -124,13 +124,30 @@ async fn try_disown(
     receiver_name: Option<&str>,
     owned: Owned,
 ) -> Result<(), SqlError> {
-    let mut b = Belongings { ident: &item.ident, name: &item.name, receiver, receiver_name, owned, lend: false };
+    let (ident, name) = (&item.ident, item.name.as_str());
+    let mut b = Belongings { ident, name, receiver, receiver_name, owned, join: None, lend: false };
     let sql = |b: &Belongings<'_>| target.statements.disown(b).map_err(|e| SqlError::Lost(e.to_string()));
+    let first = session.run(&sql(&b)?).await;
+    let denied = matches!(&first, Err(e) if e.code() == Some("42501"));
+    if !denied || owned == Owned::Drop || target.config.admin != Admin::Createrole {
+        return first;
+    }
+    if !has_rights_of(session, receiver_name.unwrap_or(&estate_name(&target.cluster))).await? {
+        b.join = Some(quote_ident(&session.facts().user).map_err(|e| SqlError::Lost(e.to_string()))?);
+    }
+    b.lend = true;
     match session.run(&sql(&b)?).await {
-        Err(e) if e.code() == Some("42501") && owned == Owned::Reassign => {
-            b.lend = true;
+        // It is a member of the receiver, so that the receiver cannot become one of it: then it lends nothing.
+        Err(e) if e.code() == Some("0LP01") && b.join.is_some() => {
+            b.lend = false;
             session.run(&sql(&b)?).await
         }
         done => done,
     }
+}
+
+async fn has_rights_of(session: &mut Session, role: &str) -> Result<bool, SqlError> {
+    let role = quote_literal(role).map_err(|e| SqlError::Lost(e.to_string()))?;
+    let rows = session.rows(&format!("SELECT pg_catalog.pg_has_role({role}::pg_catalog.name, 'USAGE') AS has")).await?;
+    Ok(rows.first().and_then(|r| r.try_get("has").ok()).unwrap_or(false))
 }
