@@ -154,3 +154,56 @@ fn every_event_is_explained_to_operators() {
     }
     assert_eq!(count, 10);
 }
+
+/// In a process of its own, whose output is read here.
+#[test]
+fn standard_output_is_a_sink_too() {
+    const CHILD: &str = "LEASEHOLD_TEST_STDOUT";
+    if std::env::var_os(CHILD).is_none() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "audit::tests::writing::standard_output_is_a_sink_too", "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("captured.jsonl");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines: String = text.split_inclusive('\n').filter(|line| line.starts_with("{\"seq\":")).collect();
+        std::fs::write(&path, lines).unwrap();
+        assert_eq!(whole(&[&path], None).lines, 2);
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut options = options(&[], None);
+        options.sinks = vec![AuditSink { to: AuditTo::Stdout, required: true }];
+        let (log, _) = AuditLog::open(options).unwrap();
+        println!();
+        log.write_all(&[event("one"), event("two")]).await.unwrap();
+        log.close().await.unwrap();
+    });
+}
+
+#[tokio::test]
+async fn counted_handshakes_that_the_log_does_not_take_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let gate = super::super::HandshakeGate::new(1);
+    let refused = (0..4).filter_map(|_| gate.refused("192.0.2.1:5", "expired", None)).count();
+    assert_eq!(refused, 1);
+    let (log, _) = open(&[&path], None);
+    log.close().await.unwrap();
+    gate.write_counted(&log).await;
+
+    let (log, _) = open(&[&path], None);
+    gate.write_counted(&log).await;
+    gate.write_counted(&log).await;
+    log.close().await.unwrap();
+    let lines = lines(&path);
+    assert_eq!((lines.len(), &lines[0]["counts"]["expired"]), (1, &3.into()));
+    // As docs/audit.md tells operators to check a hash.
+    let script = "sed -n 1p \"$0\" | sed 's/,\"hash\":\"[0-9a-f]*\"}$/}/' | tr -d '\\n' | sha256sum";
+    let output = std::process::Command::new("sh").args(["-c", script]).arg(&path).output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with(lines[0]["hash"].as_str().unwrap()));
+}
