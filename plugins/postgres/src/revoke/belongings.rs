@@ -6,6 +6,7 @@ use leasehold_sdk::EngineError;
 use sqlx::Row;
 
 use super::Item;
+use crate::config::Admin;
 use crate::engine::{Target, estate_name};
 use crate::quote::{Ident, quote_ident, quote_literal};
 use crate::role::Owned;
