@@ -20,6 +20,8 @@ pub enum Kind {
     Superuser,
     /// CREATEROLE, ADMIN on the groups, `pg_signal_backend`.
     Createrole,
+    /// No right of its own: the installed functions.
+    Functions,
 }
 
 /// A database, an engine on it and two groups.
@@ -62,6 +64,7 @@ impl Bed {
         let admin = match kind {
             Kind::Superuser => pg.superuser_admin().await,
             Kind::Createrole => pg.admin(&[&reader, &writer]).await,
+            Kind::Functions => pg.login("lh_plain", "").await,
         };
         let mark = Mark { cluster: unique("c").replace('_', "-").parse().unwrap(), tag: StoreTag::new() };
         Self::with(pg, kind, more, mark, admin, (reader, writer)).await
@@ -88,6 +91,9 @@ impl Bed {
             "url": admin.url, "password": {"file": "password"}, "scram_iterations": 64, "lock_timeout": "1s",
         });
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        if kind == Kind::Functions {
+            settings["admin"] = json!("functions");
+        }
         let context = TargetContext {
             target: "orders".into(),
             cluster: mark.cluster.clone(),
@@ -96,7 +102,18 @@ impl Bed {
         };
         let engine = Postgres.target(context, object(settings)).unwrap();
         let fingerprint = engine.fingerprint().await.unwrap();
-        Self { pg, engine, mark, reader, writer, admin, kind, fingerprint, _secrets: secrets }
+        let bed = Self { pg, engine, mark, reader, writer, admin, kind, fingerprint, _secrets: secrets };
+        bed.install().await;
+        bed
+    }
+
+    /// What an operator runs first, for roles that together use all that the tests do.
+    async fn install(&self) {
+        let settings = json!({"set_role": self.writer, "search_path": ["app"], "settings": {"work_mem": "1MB"}});
+        let roles = [("a".to_owned(), self.writing_role(settings)), ("b".to_owned(), self.role(json!({})))];
+        if let Some(sql) = self.engine.install_sql(&roles) {
+            self.pg.server().psql_in(self.pg.database(), &sql).await.unwrap_or_else(|e| panic!("{e:#}"));
+        }
     }
 
     /// A role that reads, with more settings.

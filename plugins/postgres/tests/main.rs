@@ -2,6 +2,7 @@
 
 #[allow(dead_code)]
 mod bed;
+mod conformance;
 mod hostile;
 mod life;
 mod rights;
