@@ -39,9 +39,8 @@ impl Subject for Bed {
 
     fn role_with_param(&self) -> Option<RoleSettings> {
         // Only who made the role may comment on it, and with functions that is not our login.
-        (self.kind != Kind::Functions).then(|| {
-            Bed::role(self, json!({"creation_statements": ["COMMENT ON ROLE {{name}} IS {{params.tenant}}"]}))
-        })
+        (self.kind != Kind::Functions)
+            .then(|| Bed::role(self, json!({"creation_statements": ["COMMENT ON ROLE {{name}} IS {{params.tenant}}"]})))
     }
 
     async fn param(&self, account: &AccountName) -> Option<String> {

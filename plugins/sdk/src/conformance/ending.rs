@@ -57,8 +57,7 @@ pub(super) async fn a_mint_that_is_given_up_leaves_nothing(h: &Harness<'_>) {
         let deadline = from_now(1);
         let mut order = order(&plan);
         order.deadline = deadline;
-        let _given_up =
-            tokio::time::timeout(Duration::from_millis(patience_ms), h.engine().mint(vec![order])).await;
+        let _given_up = tokio::time::timeout(Duration::from_millis(patience_ms), h.engine().mint(vec![order])).await;
         ends_in_time(h, &plan, deadline).await;
     }
 }

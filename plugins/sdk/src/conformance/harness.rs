@@ -35,8 +35,7 @@ impl<'a> Harness<'a> {
     pub(super) fn plan_of(&self, role: &RoleSettings, params: &[(&str, &str)]) -> Result<Plan, EngineError> {
         let (mark, lease) = (self.subject.mark(), LeaseId::new());
         let account = AccountName::new(mark.cluster.clone(), mark.tag.clone(), lease);
-        let params: BTreeMap<String, String> =
-            params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let params: BTreeMap<String, String> = params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let caller = Caller {
             spiffe_id: "spiffe://conformance.test/caller".into(),
             cert_sha256: "0".repeat(64),

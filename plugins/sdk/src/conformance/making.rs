@@ -9,8 +9,7 @@ pub(super) async fn a_credential_lives_is_renewed_and_dies(h: &Harness<'_>) {
     assert!(probe.is_alive().await);
     assert!(h.subject.exists(&plan.account).await, "the account has the name that was decided for it");
 
-    let renewal =
-        RenewOrder { plan: plan.clone(), receipt: minted.receipt.clone(), expires_at: from_now(7200) };
+    let renewal = RenewOrder { plan: plan.clone(), receipt: minted.receipt.clone(), expires_at: from_now(7200) };
     let renewed = h.engine().renew(&[renewal]).await;
     assert!(matches!(renewed.as_slice(), [Ok(())]), "renew: {renewed:?}");
     h.subject.login(&minted.credential).await.expect("it logs in after its renewal too");
@@ -93,7 +92,8 @@ pub(super) async fn many_at_once(h: &Harness<'_>) {
 
 pub(super) async fn params_arrive_as_they_are(h: &Harness<'_>) {
     let Some(role) = h.subject.role_with_param() else { return };
-    let hostile = ["7", "", "'; DROP ROLE postgres; --", "a\\'b", "\"{{name}}\"", "$$x$$", "ä\u{202e}\n\t", "%s%n", "\0"];
+    let hostile =
+        ["7", "", "'; DROP ROLE postgres; --", "a\\'b", "\"{{name}}\"", "$$x$$", "ä\u{202e}\n\t", "%s%n", "\0"];
     for value in hostile {
         let plan = match h.plan_of(&role, &[("tenant", value)]) {
             Ok(plan) => plan,
