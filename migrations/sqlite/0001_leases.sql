@@ -33,18 +33,22 @@ CREATE TABLE leases (
     mint_deadline    INTEGER NOT NULL,
     due_at           INTEGER NOT NULL,                 -- its mint's deadline, its expiry, or its next try
     claimed_until    INTEGER NOT NULL DEFAULT 0,       -- a claim lapses by itself when its broker dies
-    tried            INTEGER NOT NULL GENERATED ALWAYS AS (attempts > 0) STORED,
-    wake_at          INTEGER NOT NULL GENERATED ALWAYS AS (max(due_at, claimed_until)) STORED,
+    -- These two follow from others. They are no generated columns, because SQLite never reads those from an index alone.
+    tried            INTEGER NOT NULL DEFAULT 0,
+    wake_at          INTEGER NOT NULL,
     moved_at         INTEGER NOT NULL,                 -- when its end last moved on
     ended_at         INTEGER,                          -- null while something may exist in the target
     CHECK ((state IN ('revoked', 'expired')) = (ended_at IS NOT NULL)),
-    CHECK ((state IN ('pending', 'active')) = (ended_by IS NULL))
+    CHECK ((state IN ('pending', 'active')) = (ended_by IS NULL)),
+    CHECK (tried = (attempts > 0)),
+    CHECK (wake_at = max(due_at, claimed_until))
 ) STRICT;
 
 -- What is due, by target; those that were tried in vain apart, so that they delay nobody.
-CREATE INDEX leases_due ON leases (target, tried, wake_at) WHERE ended_at IS NULL;
+-- (ended_at is in it, always null, because SQLite else looks into the row for it.)
+CREATE INDEX leases_due ON leases (target, tried, wake_at, ended_at) WHERE ended_at IS NULL;
 -- Live leases of a holder (the cap at each mint), and of a role.
-CREATE INDEX leases_live_of_holder ON leases (role, identity) WHERE ended_at IS NULL;
+CREATE INDEX leases_live_of_holder ON leases (role, identity, ended_at) WHERE ended_at IS NULL;
 -- Who follows a lease.
 CREATE INDEX leases_live_followers ON leases (replaces) WHERE ended_at IS NULL AND replaces IS NOT NULL;
 -- The reconciler's walk over a target.

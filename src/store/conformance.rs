@@ -23,13 +23,13 @@ pub async fn run<S: Store + 'static>(open: impl AsyncFn(&str) -> S) {
 }
 
 /// A moment of the suite's own time, in milliseconds after its start.
-pub(super) fn at(ms: i64) -> Timestamp {
+pub fn at(ms: i64) -> Timestamp {
     Timestamp::from_unix_ms(1_900_000_000_000 + ms)
 }
 
 /// A lease to insert: of `role` in `target` for the identity whose path is `/who`, issued at 0, mint deadline 1000,
 /// expiry 10 000, at most 100 000.
-pub(super) fn new_lease(role: &str, target: &str, who: &str) -> NewLease {
+pub fn new_lease(role: &str, target: &str, who: &str) -> NewLease {
     let id = LeaseId::new();
     let account = AccountName::new("test".parse().unwrap(), "abcd".parse::<StoreTag>().unwrap(), id);
     let plan = Plan {
@@ -62,17 +62,17 @@ pub(super) fn new_lease(role: &str, target: &str, who: &str) -> NewLease {
 }
 
 /// The identity whose path is `/who`.
-pub(super) fn identity(who: &str) -> leasehold_identity::SpiffeId {
+pub fn identity(who: &str) -> leasehold_identity::SpiffeId {
     format!("spiffe://test.example/{who}").parse().unwrap()
 }
 
 /// Something that a target said.
-pub(super) fn receipt() -> Receipt {
+pub fn receipt() -> Receipt {
     Receipt(json!({ "oid": 16_384 }))
 }
 
 /// Inserts such a lease and answers it.
-pub(super) async fn pending(store: &dyn Store, role: &str, target: &str, who: &str) -> Lease {
+pub async fn pending(store: &dyn Store, role: &str, target: &str, who: &str) -> Lease {
     let new = new_lease(role, target, who);
     let lease = new.lease.clone();
     assert_eq!(store.insert(new).await.unwrap(), Inserted::Recorded);
@@ -80,14 +80,14 @@ pub(super) async fn pending(store: &dyn Store, role: &str, target: &str, who: &s
 }
 
 /// Inserts and activates such a lease and answers it as it was inserted.
-pub(super) async fn active(store: &dyn Store, role: &str, target: &str, who: &str) -> Lease {
+pub async fn active(store: &dyn Store, role: &str, target: &str, who: &str) -> Lease {
     let lease = pending(store, role, target, who).await;
     assert!(store.activate(lease.id, receipt()).await.unwrap());
     lease
 }
 
 /// Runs `n` of `work` at once and answers what they answered.
-pub(super) async fn at_once<T, F>(n: usize, work: impl Fn(usize) -> F) -> Vec<T>
+pub async fn at_once<T, F>(n: usize, work: impl Fn(usize) -> F) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
@@ -101,6 +101,6 @@ where
 }
 
 /// Opens the store `name` behind a pointer, for cases that share it.
-pub(super) async fn shared<S: Store + 'static>(open: &impl AsyncFn(&str) -> S, name: &str) -> Arc<dyn Store> {
+pub async fn shared<S: Store + 'static>(open: &impl AsyncFn(&str) -> S, name: &str) -> Arc<dyn Store> {
     Arc::new(open(name).await)
 }

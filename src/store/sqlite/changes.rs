@@ -22,7 +22,8 @@ impl Op for Activate {
 
     async fn apply(&self, db: &mut SqliteConnection) -> Result<bool, StoreError> {
         let done = sqlx::query(
-            "UPDATE leases SET state = 'active', receipt = ?2, due_at = expires_at WHERE id = ?1 AND state = 'pending'",
+            "UPDATE leases SET state = 'active', receipt = ?2, due_at = expires_at, wake_at = expires_at \
+             WHERE id = ?1 AND state = 'pending'",
         )
         .bind(self.id.to_string())
         .bind(&self.receipt)
@@ -71,6 +72,7 @@ impl Op for Renew {
     async fn apply(&self, db: &mut SqliteConnection) -> Result<Option<Lease>, StoreError> {
         let renewed = sqlx::query(concat!(
             "UPDATE leases SET expires_at = max(expires_at, ?2), due_at = max(expires_at, ?2), \
+             wake_at = max(expires_at, ?2), \
              worst_case_until = max(worst_case_until, ?2) WHERE id = ?1 AND state = 'active' RETURNING ",
             rows::lease_columns!()
         ))
@@ -96,6 +98,7 @@ impl Op for End {
     async fn apply(&self, db: &mut SqliteConnection) -> Result<Option<Row>, StoreError> {
         let ended = sqlx::query(concat!(
             "UPDATE leases SET state = 'revoking', ended_by = coalesce(ended_by, ?2), due_at = min(due_at, ?3), \
+             wake_at = max(min(due_at, ?3), claimed_until), \
              moved_at = iif(state = 'revoking', moved_at, ?3) WHERE id = ?1 AND ended_at IS NULL RETURNING ",
             rows::row_columns!()
         ))

@@ -87,7 +87,7 @@ struct Claim {
 }
 
 pub(super) const CLAIM: &str = concat!(
-    "UPDATE leases SET state = 'revoking', claimed_until = ?3, \
+    "UPDATE leases SET state = 'revoking', claimed_until = ?3, wake_at = max(due_at, ?3), \
      ended_by = CASE state WHEN 'pending' THEN 'failed' WHEN 'active' THEN 'expiry' ELSE ended_by END, \
      moved_at = iif(state = 'revoking', moved_at, ?2) \
      WHERE rowid IN (SELECT rowid FROM leases WHERE target = ?1 AND tried = ?5 AND ended_at IS NULL \
@@ -142,12 +142,12 @@ impl Settle {
     }
 }
 
-pub(super) const CLOSE: &str = "UPDATE leases SET state = ?2, ended_at = ?3, moved_at = ?3, claimed_until = 0, \
+pub(super) const CLOSE: &str = "UPDATE leases SET state = ?2, ended_at = ?3, moved_at = ?3, claimed_until = 0, wake_at = due_at, \
     last_error = coalesce(?4, last_error) WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'revoking'";
 
-pub(super) const AGAIN: &str = "UPDATE leases SET attempts = attempts + 1, last_error = tried.value ->> 'error', \
-    due_at = tried.value ->> 'at', claimed_until = 0 FROM json_each(?1) AS tried \
-    WHERE leases.id = tried.value ->> 'id' AND leases.state = 'revoking'";
+pub(super) const AGAIN: &str = "UPDATE leases SET attempts = attempts + 1, tried = 1, last_error = try.value ->> 'error', \
+    due_at = try.value ->> 'at', wake_at = try.value ->> 'at', claimed_until = 0 FROM json_each(?1) AS try \
+    WHERE leases.id = try.value ->> 'id' AND leases.state = 'revoking'";
 
 #[async_trait]
 impl Op for Settle {

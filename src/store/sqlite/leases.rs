@@ -102,7 +102,8 @@ impl Leases for Sqlite {
 pub(super) const LIVE_OF_TARGET: &str = concat!(
     "SELECT ",
     rows::row_columns!(),
-    " FROM leases WHERE target = ?1 AND ended_at IS NULL AND id > ?2 ORDER BY id LIMIT ?3"
+    " FROM leases INDEXED BY leases_live_of_target \
+     WHERE target = ?1 AND ended_at IS NULL AND id > ?2 ORDER BY id LIMIT ?3"
 );
 
 /// The row of `id`.

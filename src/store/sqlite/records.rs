@@ -17,9 +17,9 @@ pub(super) struct Insert {
 /// The cap is counted by the statement that inserts, so that no two inserts can both take the last place; the count stops at
 /// the cap. It does not count for the first that follows an active lease of the same holder.
 pub(super) const INSERT: &str = "INSERT INTO leases (id, role, target, identity, state, issued_at, expires_at, \
-    max_expires_at, rotate_at, renewable, revocable, worst_case_until, account, plan, mint_deadline, due_at, moved_at, \
-    replaces) \
-    SELECT ?1, ?2, ?3, ?4, 'pending', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?5, ?16 \
+    max_expires_at, rotate_at, renewable, revocable, worst_case_until, account, plan, mint_deadline, due_at, wake_at, \
+    moved_at, replaces) \
+    SELECT ?1, ?2, ?3, ?4, 'pending', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?14, ?5, ?16 \
     WHERE (SELECT count(*) FROM \
         (SELECT 1 FROM leases WHERE role = ?2 AND identity = ?4 AND ended_at IS NULL LIMIT ?15)) < ?15 \
     OR (EXISTS (SELECT 1 FROM leases WHERE id = ?16 AND role = ?2 AND identity = ?4 AND state = 'active') \
@@ -53,8 +53,8 @@ impl Op for Adopt {
         let id = self.new.lease.id;
         let adopt = sqlx::query(
             "INSERT INTO leases (id, role, target, identity, state, issued_at, expires_at, max_expires_at, rotate_at, \
-             renewable, revocable, worst_case_until, account, plan, mint_deadline, due_at, moved_at) \
-             VALUES (?1, ?2, ?3, ?4, 'active', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?6, ?5) \
+             renewable, revocable, worst_case_until, account, plan, mint_deadline, due_at, wake_at, moved_at) \
+             VALUES (?1, ?2, ?3, ?4, 'active', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?6, ?6, ?5) \
              ON CONFLICT (id) DO NOTHING",
         );
         bind_new(adopt, &self.new, &self.plan).execute(&mut *db).await.map_err(failed)?;

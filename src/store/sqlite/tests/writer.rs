@@ -1,0 +1,145 @@
+//! Groups, bounds, and faults of the writer.
+
+use super::super::super::conformance::{at, at_once, new_lease, pending, receipt};
+use super::super::super::{Facts, Filter, Inserted, Leases, NewLease, Outbox};
+use super::*;
+use crate::domain::lease::{EndedBy, State};
+use std::sync::Arc;
+
+async fn store(dir: &tempfile::TempDir) -> Arc<Sqlite> {
+    Arc::new(open(&dir.path().join("store.db")).await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_together_is_committed_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let insert = |_| {
+        let store = Arc::clone(&store);
+        async move { store.insert(new_lease("r", "t", "a")).await.unwrap() }
+    };
+    let inserted = at_once(300, insert).await;
+    assert!(inserted.iter().all(|i| *i == Inserted::Recorded));
+    let written = store.written();
+    assert_eq!(written.changes, 300);
+    assert!(written.commits <= 100, "{} commits", written.commits);
+    assert_eq!(store.count_live(&Filter::default()).await.unwrap(), 300);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_bad_change_harms_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let taken = new_lease("r", "t", "a");
+    store.insert(taken.clone()).await.unwrap();
+    let insert = |i: usize| {
+        let (store, taken) = (Arc::clone(&store), taken.clone());
+        let new = if i.is_multiple_of(10) { taken } else { new_lease("r", "t", "a") };
+        async move { store.insert(new).await }
+    };
+    for (i, outcome) in at_once(100, insert).await.into_iter().enumerate() {
+        match outcome {
+            Ok(Inserted::Recorded) => assert!(!i.is_multiple_of(10)),
+            Err(StoreError::Damaged(_)) => assert!(i.is_multiple_of(10)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(store.count_live(&Filter::default()).await.unwrap(), 91);
+    assert!(store.activate(taken.lease.id, receipt()).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_change_is_made_also_when_nobody_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let new = new_lease("r", "t", "a");
+    let id = new.lease.id;
+    let insert = store.insert(new);
+    // Polled once, which queues it; then dropped.
+    assert!(futures_util::FutureExt::now_or_never(insert).is_none());
+    store.probe().await.unwrap();
+    assert_eq!(store.get(id).await.unwrap().unwrap().lease.state, State::Pending);
+}
+
+#[tokio::test]
+async fn the_queue_is_bounded_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut limits = Limits::default();
+    limits.set("store_waiting_writes_max", 3).unwrap();
+    let store = Sqlite::open(&dir.path().join("store.db"), &cluster(), &limits).await.unwrap();
+    // On one thread nothing is taken from the queue before all have been put into it.
+    let all = futures_util::future::join_all((0..5).map(|_| store.probe())).await;
+    assert!(all[..3].iter().all(Result::is_ok));
+    for refused in &all[3..] {
+        match refused {
+            Err(StoreError::Unavailable(why)) => assert!(why.contains("store_waiting_writes_max"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    store.probe().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_store_has_made_what_waited_and_takes_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let waiting = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.insert(new_lease("r", "t", "a")).await })
+    };
+    tokio::task::yield_now().await;
+    store.close().await;
+    assert_eq!(waiting.await.unwrap().unwrap(), Inserted::Recorded);
+    assert!(matches!(store.probe().await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(store.high_water().await, Err(StoreError::Unavailable(_))));
+    assert_eq!(reopen(&dir.path().join("store.db")).await.count_live(&Filter::default()).await.unwrap(), 1);
+}
+
+/// `max_page_count` belongs to the connection: SQLite meets it as it would a full disk, and the connection that is made anew
+/// afterwards finds room again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_leaves_nothing_half_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    for _ in 0..200 {
+        pending(&*store, "r", "t", "a").await;
+    }
+    let lines = store.outbox(1000).await.unwrap().len();
+    store.write(Raw("PRAGMA max_page_count = 1")).await.unwrap();
+    // The ending of all needs room for its outbox lines, and finds it only for some.
+    match store.end_matching(&Filter::default(), EndedBy::Operator, at(1)).await {
+        Err(StoreError::Unavailable(why)) => assert!(why.contains("no space"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    let pending_now = Filter { state: Some(State::Pending), ..Filter::default() };
+    assert_eq!(store.count_live(&pending_now).await.unwrap(), 200);
+    assert_eq!(store.outbox(1000).await.unwrap().len(), lines);
+    assert_eq!(store.end_matching(&Filter::default(), EndedBy::Operator, at(2)).await.unwrap(), 200);
+    assert_eq!(store.outbox(1000).await.unwrap().len(), lines + 200);
+}
+
+#[tokio::test]
+async fn a_file_that_vanished_is_an_error_and_never_an_empty_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    let store = store(&dir).await;
+    pending(&*store, "r", "t", "a").await;
+    store.write(Raw("PRAGMA max_page_count = 1")).await.unwrap();
+    let mut large = new_lease("r", "t", "a");
+    large.plan.body = serde_json::Value::String("x".repeat(1_000_000));
+    assert!(matches!(store.insert(large.clone()).await, Err(StoreError::Unavailable(_))));
+    std::fs::rename(&path, dir.path().join("elsewhere.db")).unwrap();
+    assert!(matches!(store.insert(large.clone()).await, Err(StoreError::Unavailable(_))));
+    assert!(!path.exists());
+    std::fs::rename(dir.path().join("elsewhere.db"), &path).unwrap();
+    assert_eq!(store.insert(NewLease { live_max: 2, ..large }).await.unwrap(), Inserted::Recorded);
+}
+
+#[tokio::test]
+async fn the_newest_lease_is_known_when_its_row_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let (a, b) = (pending(&*store, "r", "t", "a").await.id, pending(&*store, "r", "t", "a").await.id);
+    store.write(Raw("DELETE FROM leases")).await.unwrap();
+    assert_eq!(store.newest_lease().await.unwrap(), Some(a.max(b)));
+}
