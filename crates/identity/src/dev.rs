@@ -18,7 +18,8 @@ use crate::facts::{self, Facts};
 use crate::limits::SVID_FILE_BYTES_MAX;
 use crate::{IdentityError, SpiffeId, TrustDomain, clock, files};
 
-const CA_CERT_FILE: &str = "ca.pem";
+/// Name of the authority's certificate in its folder: the trust bundle of its domain, as PEM.
+pub const CA_CERT_FILE: &str = "ca.pem";
 const CA_KEY_FILE: &str = "ca-key.pem";
 const CA_LIFE: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Certificates begin a little in the past, for clocks that are behind.

@@ -1,0 +1,76 @@
+//! `leasehold get`.
+
+use anyhow::Context;
+use leasehold_client::Client;
+use leasehold_client::wire::MintRequest;
+use zeroize::Zeroizing;
+
+use super::connect::ConnectArgs;
+use super::credential::{self, Login};
+use super::exit;
+use super::format::{Format, formatted, readable, whole_json};
+use super::output::{self, Output};
+use super::value::AskArgs;
+
+/// `leasehold get ROLE`.
+#[derive(Debug, clap::Args)]
+pub struct GetArgs {
+    /// The role to ask for.
+    role: String,
+    /// How to print the credential, instead of --output.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    #[command(flatten)]
+    ask: AskArgs,
+    /// The lease that it is to take the place of.
+    #[arg(long, value_name = "LEASE")]
+    replaces: Option<String>,
+    #[command(flatten)]
+    broker: ConnectArgs,
+}
+
+/// Fetches one credential and prints it.
+pub async fn run(args: GetArgs, output: Output) -> anyhow::Result<u8> {
+    let GetArgs { role, format, ask, replaces, broker } = args;
+    let ask = MintRequest { ttl: ask.ttl, params: ask.params.given(), replaces };
+    broker.with_client(async |client| get(client, &role, &ask, format, output).await).await?;
+    Ok(exit::DONE)
+}
+
+async fn get(
+    client: &Client,
+    role: &str,
+    ask: &MintRequest,
+    format: Option<Format>,
+    output: Output,
+) -> anyhow::Result<()> {
+    let issued = client.mint(role, ask).await?;
+    let id = issued.lease.id.clone();
+    let printed = credential::open(issued).and_then(|(lease, login)| print(role, &lease, &login, format, output));
+    if let Err(error) = printed {
+        // Nobody has it, so nobody would end it before its time.
+        let ended = client.revoke(&id).await;
+        return match ended {
+            Ok(_) => Err(error.context("the credential could not be printed, so it was revoked")),
+            Err(why) => {
+                Err(error.context(format!("the credential could not be printed, nor the lease {id} revoked ({why})")))
+            }
+        };
+    }
+    Ok(())
+}
+
+fn print(
+    role: &str,
+    lease: &leasehold_client::wire::Lease,
+    login: &Login,
+    format: Option<Format>,
+    output: Output,
+) -> anyhow::Result<()> {
+    let text: Zeroizing<String> = match (format, output) {
+        (Some(format), _) => formatted(format, role, lease, login)?,
+        (None, Output::Json) => whole_json(lease, login)?,
+        (None, Output::Table) => readable(lease, login),
+    };
+    output::write(text.as_bytes()).context("standard output")
+}

@@ -1,0 +1,103 @@
+//! `leasehold run`: a program with credentials in its environment, which live as long as it does.
+
+mod child;
+mod keep;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use leasehold_client::Client;
+use leasehold_client::wire::MintRequest;
+
+use super::connect::ConnectArgs;
+use super::credential;
+use super::exit::Usage;
+use super::value::AskArgs;
+use super::variables::{self, Variable};
+use child::Signals;
+use keep::Kept;
+
+/// `leasehold run ROLE… -- CMD`. For one role the program finds PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, what the
+/// database demands of TLS (PGSSLMODE, PGSSLROOTCERT), DATABASE_URL and LEASEHOLD_LEASE_ID in its environment; for several,
+/// each of these begins with the role's name in capitals: ORDERS_READ_PGHOST.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// The roles to ask for.
+    #[arg(required = true, value_name = "ROLE")]
+    roles: Vec<String>,
+    #[command(flatten)]
+    ask: AskArgs,
+    #[command(flatten)]
+    broker: ConnectArgs,
+    /// The program and its arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Runs the program and answers its exit status: 128 + the signal's number if a signal ended it.
+pub async fn run(args: RunArgs) -> anyhow::Result<u8> {
+    let prefixes = prefixes(&args.roles)?;
+    let signals = Signals::listen()?;
+    let config = args.broker.config()?;
+    // The program may run longer than this certificate lives.
+    let watch = config.identity.spawn_watch();
+    let client = Client::new(config)?;
+    let ask = MintRequest { ttl: args.ask.ttl, params: args.ask.params.given(), replaces: None };
+    let mut kept = Kept::new(client.clone(), ask.ttl.clone());
+    let done = fetch_and_run(&client, &ask, &args.roles, &prefixes, &args.command, signals, &mut kept).await;
+    kept.end().await;
+    client.close().await;
+    watch.abort();
+    done
+}
+
+async fn fetch_and_run(
+    client: &Client,
+    ask: &MintRequest,
+    roles: &[String],
+    prefixes: &[String],
+    command: &[OsString],
+    mut signals: Signals,
+    kept: &mut Kept,
+) -> anyhow::Result<u8> {
+    let mut environment: Vec<Variable> = Vec::new();
+    for (role, prefix) in roles.iter().zip(prefixes) {
+        // A mint that is under way when a signal comes is not cut off: its lease would be left to end by itself.
+        let issued = client.mint(role, ask).await?;
+        let id = issued.lease.id.clone();
+        kept.add(&issued.lease);
+        let (_, login) = credential::open(issued)?;
+        let own = variables::of(&id, &login).into_iter().map(|(name, value)| (format!("{prefix}{name}"), value));
+        environment.extend(own);
+        if let Some(code) = signals.ended_before_start() {
+            return Ok(code);
+        }
+    }
+    child::run(command, environment, signals).await
+}
+
+/// What each role's variables begin with: nothing if there is only one role.
+fn prefixes(roles: &[String]) -> Result<Vec<String>, Usage> {
+    if roles.len() == 1 {
+        return Ok(vec![String::new()]);
+    }
+    let prefixes: Vec<_> = roles.iter().map(|role| variables::prefix(role)).collect();
+    let mut seen = BTreeSet::new();
+    match prefixes.iter().find(|prefix| !seen.insert(prefix.as_str())) {
+        Some(twice) => Err(Usage(format!("two of the roles would both have variables that begin with {twice}"))),
+        None => Ok(prefixes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_roles_are_told_apart() {
+        let of = |roles: &[&str]| prefixes(&roles.iter().map(|&r| r.to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&["a-b"]).unwrap(), [""]);
+        assert_eq!(of(&["a-b", "c"]).unwrap(), ["A_B_", "C_"]);
+        assert!(of(&["a-b", "a_b"]).unwrap_err().to_string().contains("A_B_"));
+    }
+}
