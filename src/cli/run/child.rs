@@ -129,17 +129,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_programs_status_is_ours() {
+    async fn the_programs_status_is_ours_and_signals_reach_it() {
         assert_eq!(ran(&["sh", "-c", "test \"$CANARY\" = x"]).await, 0);
         assert_eq!(ran(&["sh", "-c", "exit 7"]).await, 7);
         assert_eq!(ran(&["sh", "-c", "kill -KILL $$"]).await, 137);
         assert_eq!(ran(&["/nowhere/at-all"]).await, 127);
         assert_eq!(ran(&["/etc"]).await, 126);
-    }
 
-    #[tokio::test]
-    async fn signals_reach_the_program() {
-        // Sent to us by the program itself, once it is ready to take it back.
+        // Sent to us by the program itself, once it is ready to take it back. In the same test as the others, because
+        // every program that is running then gets it.
         let script = "trap 'exit 42' USR1; kill -USR1 $PPID; while :; do sleep 0.05; done";
         assert_eq!(ran(&["sh", "-c", script]).await, 42);
     }
