@@ -100,7 +100,7 @@ impl Look<'_> {
         found.extend(self.prepared());
         if !f.sees_sessions {
             let what = "the server does not show whose the sessions of others are, so that they cannot be ended";
-            found.push(finding(Level::Error, None, what, Some(self.grant("pg_read_all_stats", "INHERIT TRUE"))));
+            found.push(finding(Level::Error, None, what, Some(self.grant("pg_read_all_stats"))));
         }
         if f.public_create {
             let what = format!(
@@ -163,9 +163,14 @@ impl Look<'_> {
                 Some(format!("ALTER ROLE {} CREATEROLE;", ident(&self.admin))),
             ));
         }
+        if !f.inherit {
+            let what =
+                format!("{:?} is NOINHERIT, so that a membership does not give it the role's rights", self.admin);
+            found.push(finding(Level::Error, None, what, Some(format!("ALTER ROLE {} INHERIT;", ident(&self.admin)))));
+        }
         if !f.may_signal {
             let what = format!("{:?} lacks pg_signal_backend, without which it cannot end sessions", self.admin);
-            found.push(finding(Level::Error, None, what, Some(self.grant("pg_signal_backend", "INHERIT TRUE"))));
+            found.push(finding(Level::Error, None, what, Some(self.grant("pg_signal_backend"))));
         }
         found.extend(self.own_roles());
         if self.major >= 16 && f.live > LIVE_ACCOUNTS_MAX {
@@ -221,16 +226,16 @@ impl Look<'_> {
         Some(finding(Level::Error, role, what, Some(fix)))
     }
 
-    /// REASSIGN OWNED takes the privileges of the receiver, and for some kinds of objects the right to act as it.
+    /// REASSIGN OWNED takes the privileges of the receiver and the right to act as it. Who may grant it joins it for that.
     fn must_hand_over(&self, role: &str, receiver: &str) -> Option<Finding> {
         let fact = self.facts.role(receiver)?;
         if fact.usage && fact.set {
             return None;
         }
-        let what =
-            format!("{:?} may not hand objects over to {receiver:?}: it is no member with its privileges", self.admin);
-        let fix = self.grant(receiver, "INHERIT TRUE, SET TRUE");
-        Some(finding(Level::Error, Some(role), what, Some(fix)))
+        let mut found = self.must_grant(Some(role), receiver)?;
+        let what = format!("{:?} may not hand objects over to {receiver:?}: it lacks ADMIN on it", self.admin);
+        found.what = leasehold_sdk::Reason::new(what);
+        Some(found)
     }
 
     /// The accounts and we must be able to connect: they to work, we to hand over what they leave.
@@ -267,15 +272,10 @@ impl Look<'_> {
         finding(Level::Error, Some(name), what, Some(connect(database, &self.admin)))
     }
 
-    /// Membership of our login with the role's privileges, and from 16 on with these options.
-    fn grant(&self, role: &str, options: &str) -> String {
-        let (role, admin) = (ident(role), ident(&self.admin));
-        match self.major {
-            16.. => format!("GRANT {role} TO {admin} WITH {options};"),
-            _ if self.facts.inherit => format!("GRANT {role} TO {admin};"),
-            // There the privileges come with the member's own INHERIT.
-            _ => format!("GRANT {role} TO {admin}; ALTER ROLE {admin} INHERIT;"),
-        }
+    /// Membership of our login with the role's privileges.
+    fn grant(&self, role: &str) -> String {
+        let options = if self.major >= 16 { " WITH INHERIT TRUE" } else { "" };
+        format!("GRANT {} TO {}{options};", ident(role), ident(&self.admin))
     }
 }
 

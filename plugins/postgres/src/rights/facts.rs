@@ -16,7 +16,7 @@ pub(super) struct Facts {
     pub(super) standby: bool,
     pub(super) superuser: bool,
     pub(super) createrole: bool,
-    /// Up to 15: whether our login has the privileges of what it is a member of.
+    /// Whether a membership gives our login the role's privileges; from 16 on only the default for new ones.
     pub(super) inherit: bool,
     /// Whether our login may end sessions of others.
     pub(super) may_signal: bool,

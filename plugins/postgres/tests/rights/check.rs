@@ -1,7 +1,10 @@
 //! Every missing right is named, with the SQL that grants it: the test runs that SQL, and the finding must be gone.
 
-use leasehold_sdk::{Finding, Level};
-use leasehold_testkit::{Installation, PgFixture, unique};
+use std::time::Duration;
+
+use leasehold_sdk::{Credential, Finding, Level};
+use leasehold_testkit::{Installation, PgFixture, Session, unique};
+use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::support::{Bench, find, superuser, troubles};
@@ -51,15 +54,15 @@ async fn every_missing_right_has_sql_that_grants_it(postgres: Installation) {
     let mut found = bench.check(&role).await;
     let mut expected = vec![
         "CREATEROLE",
+        "NOINHERIT",
         "pg_signal_backend",
-        "hand objects over",
         "may not connect to \"closed",
         "may not connect to \"elsewhere",
         "accounts of this role may not",
         "schema public",
     ];
     if new_rules {
-        expected.extend(["may not grant \"orders_reader", "_estate\": it lacks ADMIN"]);
+        expected.extend(["hand objects over", "may not grant \"orders_reader", "_estate\": it lacks ADMIN"]);
     }
     for part in expected {
         assert!(find(&found, part).is_some(), "nothing about {part:?} in {found:#?}");
@@ -76,8 +79,27 @@ async fn every_missing_right_has_sql_that_grants_it(postgres: Installation) {
         found = next;
     }
     assert!(troubles(&found).is_empty(), "{:#?}", troubles(&found));
+    // And the rights suffice, for an account that leaves things of all kinds behind.
+    superuser(&pg, &format!("GRANT CREATE ON DATABASE {} TO {group}", quoted(&closed))).await;
     let (plan, minted) = bench.mint(&role).await;
+    let Credential::Database(login) = &minted.credential else { panic!("no database credential") };
+    let options = pg.options(&login.username, login.password.expose_secret()).database(&closed);
+    let mut session = Session::open(&options).await.expect("the account logs in");
+    let leave = "CREATE SCHEMA mine; CREATE TABLE mine.t (id int); CREATE TYPE mine.e AS ENUM ('a'); \
+                 CREATE FUNCTION mine.f() RETURNS int LANGUAGE sql AS 'SELECT 1'";
+    session.execute(leave).await.unwrap();
     bench.revoke(plan, &minted).await;
+    session.wait_until_dead(Duration::from_secs(20)).await;
+    let mut root =
+        Session::open(&pg.options("postgres", pg.server().superuser_password()).database(&closed)).await.unwrap();
+    let owners = "SELECT string_agg(DISTINCT pg_get_userbyid(o), ',') FROM (SELECT relowner FROM pg_class WHERE relname = 't' \
+                  UNION SELECT proowner FROM pg_proc WHERE proname = 'f' UNION SELECT nspowner FROM pg_namespace \
+                  WHERE nspname = 'mine' UNION SELECT typowner FROM pg_type WHERE typname = 'e') AS x(o)";
+    assert_eq!(root.text(owners).await.unwrap(), Some(receiver));
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 async fn a_careful_admin_is_told_nothing_but_the_rule_for_passwords(postgres: Installation) {
