@@ -73,6 +73,14 @@ pub fn load(path: &Path, kinds: &[&dyn EngineKind], instance: &str) -> Result<Co
     check(&Document::read(path)?, kinds, instance)
 }
 
+/// As [`load`], of a text that is already read; `path` is where it would be.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(path: &Path, text: &str, kinds: &[&dyn EngineKind], instance: &str) -> Result<Config, ConfigErrors> {
+    check(&Document { file: path.to_owned(), text: text.to_owned() }, kinds, instance)
+}
+
 fn check(document: &Document, kinds: &[&dyn EngineKind], instance: &str) -> Result<Config, ConfigErrors> {
     let (table, places) = document.parse()?;
     let base = std::path::absolute(&document.file).unwrap_or_else(|_| document.file.clone());

@@ -1,7 +1,5 @@
 //! What is told to people is true.
 
-use std::path::Path;
-
 use super::*;
 use crate::limits;
 

@@ -1,6 +1,5 @@
 //! What a good file comes to mean.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::*;

@@ -34,8 +34,7 @@ roles = ["orders-read"]
 "#;
 
 fn read(text: &str) -> Result<Config, ConfigErrors> {
-    let document = Document { file: "/etc/leasehold/leasehold.toml".into(), text: text.to_owned() };
-    check(&document, &[&fake::Fake], "i1")
+    parse(Path::new("/etc/leasehold/leasehold.toml"), text, &[&fake::Fake], "i1")
 }
 
 fn good(text: &str) -> Config {
