@@ -145,9 +145,10 @@ impl Settle {
 pub(super) const CLOSE: &str = "UPDATE leases SET state = ?2, ended_at = ?3, moved_at = ?3, claimed_until = 0, wake_at = due_at, \
     last_error = coalesce(?4, last_error) WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'revoking'";
 
+/// The plus keeps the index of the state out: each lease of the list is looked up by its id.
 pub(super) const AGAIN: &str = "UPDATE leases SET attempts = attempts + 1, tried = 1, last_error = try.value ->> 'error', \
     due_at = try.value ->> 'at', wake_at = try.value ->> 'at', claimed_until = 0 FROM json_each(?1) AS try \
-    WHERE leases.id = try.value ->> 'id' AND leases.state = 'revoking'";
+    WHERE leases.id = try.value ->> 'id' AND +leases.state = 'revoking'";
 
 #[async_trait]
 impl Op for Settle {
