@@ -88,3 +88,17 @@ fn the_hash_is_of_the_whole_file_and_the_settings_hash_of_the_engines_part() {
     let other = good(&with_line(GOOD, 14, "url = \"fake://other@db:1/orders\""));
     assert_ne!(one.targets["orders"].settings_hash, other.targets["orders"].settings_hash);
 }
+
+#[test]
+fn the_files_that_the_test_kit_writes_are_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = leasehold_testkit::ConfigFile::new(dir.path(), "test", "dev.local")
+        .bundle("far.example", "far.pem")
+        .limit("body_bytes_max", 1024)
+        .postgres("orders", "postgres://admin@127.0.0.1:5432/orders", "secret", "")
+        .role("orders-read", "target = \"orders\"\nttl = \"1m\"\nmember_of = [\"orders_reader\"]")
+        .grant("g", &["spiffe://far.example/a"], &["orders-read"], &["mint", "read"])
+        .write();
+    let config = load(&file, &[&leasehold_postgres::Postgres], "i").unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.broker.data_dir, dir.path());
+}
