@@ -105,6 +105,24 @@ impl Statements {
         }
     }
 
+    /// Ends the sessions that hold or await the lock of a mint, in the present database.
+    pub(crate) fn unlock(&self, lock_key: i64) -> String {
+        let (high, low) = ((lock_key >> 32) as u32, lock_key as u32);
+        match self {
+            Self::Plain { .. } => format!(
+                "SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(l.pid)) FROM pg_catalog.pg_locks AS l \
+                 WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
+                 AND l.classid OPERATOR(pg_catalog.=) {high}::pg_catalog.oid \
+                 AND l.objid OPERATOR(pg_catalog.=) {low}::pg_catalog.oid \
+                 AND l.objsubid OPERATOR(pg_catalog.=) 1::pg_catalog.int2 \
+                 AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database AS d \
+                 WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
+                 AND l.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
+            ),
+            Self::Functions { schema } => format!("SELECT {schema}.unlock('{lock_key}'::pg_catalog.int8)"),
+        }
+    }
+
     /// Makes our login able to act for an account. From 16 on the creator of a role does not inherit its rights unless it
     /// says so. Functions act for themselves, except to end prepared transactions, which takes being their owner.
     pub(crate) fn adopt(&self, ident: &Ident, name: &str, user: &Ident, major: u32) -> Result<String, BadText> {

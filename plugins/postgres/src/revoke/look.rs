@@ -47,20 +47,20 @@ pub(super) async fn present(session: &mut Session, names: &[&str]) -> Result<Has
 /// the lock that its mint takes first, so none is under way; and past its deadline none can begin.
 async fn never_to_be(target: &Target, session: &mut Session, item: &mut Item) -> Result<(), EngineError> {
     if item.body.guard_database == session.facts().database {
-        return locked_look(session, item).await;
+        return locked_look(target, session, item).await;
     }
     if !database_exists(session, &item.body.guard_database).await? {
         // Nobody can have a session there, so nobody can hold the lock or wait for it.
         return look_once(session, item, false).await;
     }
     let mut there = target.sessions.in_database(&item.body.guard_database, target.call_limit()).await?;
-    locked_look(&mut there, item).await
+    locked_look(target, &mut there, item).await
 }
 
-async fn locked_look(session: &mut Session, item: &mut Item) -> Result<(), EngineError> {
+async fn locked_look(target: &Target, session: &mut Session, item: &mut Item) -> Result<(), EngineError> {
     for _ in 0..ATTEMPTS {
         match look_once(session, item, true).await {
-            Err(EngineError::Retry { after: None, .. }) => end_lock_holders(session, item).await?,
+            Err(EngineError::Retry { after: None, .. }) => end_lock_holders(target, session, item).await?,
             done => return done,
         }
     }
@@ -104,16 +104,8 @@ async fn look_once(session: &mut Session, item: &mut Item, locked: bool) -> Resu
 }
 
 /// Ends whoever holds or awaits the lock: a mint that stalled, or an account that took it to keep another alive.
-async fn end_lock_holders(session: &mut Session, item: &Item) -> Result<(), EngineError> {
-    let (high, low) = ((item.lock_key >> 32) as u32, item.lock_key as u32);
-    let sql = format!(
-        "SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(l.pid)) FROM pg_catalog.pg_locks AS l \
-         WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.classid OPERATOR(pg_catalog.=) {high}::pg_catalog.oid \
-         AND l.objid OPERATOR(pg_catalog.=) {low}::pg_catalog.oid AND l.objsubid OPERATOR(pg_catalog.=) 1::pg_catalog.int2 \
-         AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database AS d \
-         WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
-         AND l.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
-    );
+async fn end_lock_holders(target: &Target, session: &mut Session, item: &Item) -> Result<(), EngineError> {
+    let sql = target.statements.unlock(item.lock_key);
     session.run(&sql).await.map_err(|e| e.repeatable(format!("{}: ending who holds the lock of its mint", item.name)))
 }
 

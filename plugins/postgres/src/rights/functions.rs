@@ -9,7 +9,7 @@ use crate::role::RoleConfig;
 use crate::session::Session;
 
 /// Every function that the engine calls, with its arguments as the server spells them.
-const EXPECTED: [(&str, &str); 11] = [
+const EXPECTED: [(&str, &str); 12] = [
     ("version", ""),
     ("allowed", "text"),
     ("mint", "text, bigint, timestamp with time zone, text, timestamp with time zone, integer, text[], text[]"),
@@ -17,6 +17,7 @@ const EXPECTED: [(&str, &str); 11] = [
     ("fence", "text[]"),
     ("terminate", "oid[]"),
     ("sessions", "oid[]"),
+    ("unlock", "bigint"),
     ("borrow", "text"),
     ("disown", "text, text, boolean"),
     ("drop_accounts", "text[]"),

@@ -183,19 +183,34 @@ END ${{tag}}$;
 -- that exists and is no account of ours is passed over.
 CREATE OR REPLACE FUNCTION {{schema}}.terminate(oids pg_catalog.oid[]) RETURNS pg_catalog.int4
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ${{tag}}$
-  SELECT pg_catalog.count(*)::pg_catalog.int4 FROM (
-    SELECT pg_catalog.pg_terminate_backend(s.pid)
-    FROM pg_catalog.pg_stat_get_activity(NULL) s
-    LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.usesysid
-    WHERE s.usesysid OPERATOR(pg_catalog.=) ANY (oids)
-      AND (r.rolname IS NULL OR r.rolname::pg_catalog.text COLLATE pg_catalog."C" OPERATOR(pg_catalog.~) {{pattern}})
-    OFFSET 0) told
+  SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(s.pid))::pg_catalog.int4
+  FROM pg_catalog.pg_stat_get_activity(NULL) s
+  LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.usesysid
+  WHERE s.usesysid OPERATOR(pg_catalog.=) ANY (oids)
+    AND (r.rolname IS NULL OR r.rolname::pg_catalog.text COLLATE pg_catalog."C" OPERATOR(pg_catalog.~) {{pattern}})
 ${{tag}}$;
 
 -- How many sessions of these accounts there still are.
 CREATE OR REPLACE FUNCTION {{schema}}.sessions(oids pg_catalog.oid[]) RETURNS pg_catalog.int8
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ${{tag}}$
   SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_get_activity(NULL) s WHERE s.usesysid OPERATOR(pg_catalog.=) ANY (oids)
+${{tag}}$;
+
+-- Ends whoever of our accounts, or of the broker's own other sessions, holds or awaits the lock of a mint: with it an
+-- account could keep another lease from being ended.
+CREATE OR REPLACE FUNCTION {{schema}}.unlock(lock_key pg_catalog.int8) RETURNS pg_catalog.int4
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ${{tag}}$
+  SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(l.pid))::pg_catalog.int4
+  FROM pg_catalog.pg_locks l
+  JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) l.database
+  JOIN pg_catalog.pg_stat_get_activity(NULL) s ON s.pid OPERATOR(pg_catalog.=) l.pid
+  JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.usesysid
+  WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.objsubid OPERATOR(pg_catalog.=) 1::pg_catalog.int2
+    AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+    AND l.classid::pg_catalog.int8 OPERATOR(pg_catalog.=) ((lock_key OPERATOR(pg_catalog.>>) 32) OPERATOR(pg_catalog.&) 4294967295)
+    AND l.objid::pg_catalog.int8 OPERATOR(pg_catalog.=) (lock_key OPERATOR(pg_catalog.&) 4294967295)
+    AND l.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()
+    AND (r.rolname OPERATOR(pg_catalog.=) SESSION_USER OR r.rolname::pg_catalog.text COLLATE pg_catalog."C" OPERATOR(pg_catalog.~) {{pattern}})
 ${{tag}}$;
 
 -- Lets the broker's login become the account, so that it can roll back the account's prepared transactions, which no

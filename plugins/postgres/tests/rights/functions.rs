@@ -1,6 +1,8 @@
 //! `admin = "functions"`: a login without any right makes and ends accounts, and can do nothing else, even when stolen.
 
-use leasehold_sdk::{Credential, Level, RoleSettings};
+use std::time::Duration;
+
+use leasehold_sdk::{Credential, Level, RevokeOrder, RoleSettings, clock};
 use leasehold_testkit::{Admin, Installation, PgFixture, Session, unique};
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -10,6 +12,7 @@ use super::support::{Bench, find, superuser, troubles};
 leasehold_testkit::each_version! {
     a_login_without_rights_mints_and_revokes,
     a_stolen_login_can_do_nothing_else,
+    an_account_that_holds_the_lock_of_another_mint_is_ended,
     check_tells_what_is_not_installed_and_what_is_not_as_configured,
     names_full_of_quotes_install,
 }
@@ -54,12 +57,27 @@ async fn a_login_without_rights_mints_and_revokes(postgres: Installation) {
         .unwrap();
 
     bench.revoke(plan, &minted).await;
-    session.wait_until_dead(std::time::Duration::from_secs(20)).await;
+    session.wait_until_dead(Duration::from_secs(20)).await;
     pg.assert_refused(&login.username, login.password.expose_secret()).await;
     assert!(pg.roles_with_prefix(&login.username).await.is_empty());
     let owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'left_behind'";
     let owner = pg.superuser().await.text(owner).await.unwrap();
     assert_eq!(owner, Some(format!("lh_{}_estate", bench.cluster)));
+}
+
+async fn an_account_that_holds_the_lock_of_another_mint_is_ended(postgres: Installation) {
+    let pg = PgFixture::shared(postgres).await;
+    let (bench, _, role, _) = installed(&pg).await;
+    let (hostile, minted) = bench.mint(&role).await;
+    let Credential::Database(login) = &minted.credential else { panic!("no database credential") };
+    let mut session = pg.session(&login.username, login.password.expose_secret()).await;
+    let never = bench.plan(&role).await;
+    session.execute(&format!("SELECT pg_advisory_lock({})", never.account.lease().lock_key())).await.unwrap();
+
+    let order = RevokeOrder { plan: never, receipt: None, mint_deadline: clock::wall().minus(Duration::from_secs(1)) };
+    assert_eq!(bench.engine.revoke(&[order]).await, [Ok(())]);
+    session.wait_until_dead(Duration::from_secs(20)).await;
+    bench.revoke(hostile, &minted).await;
 }
 
 async fn refusal(session: &mut Session, sql: &str) -> String {
@@ -108,6 +126,10 @@ async fn a_stolen_login_can_do_nothing_else(postgres: Installation) {
     // Sessions of others are passed over; those of a role that is gone may be ended by anybody's account of ours.
     let mut other = pg.superuser().await;
     assert_eq!(thief.text("SELECT leasehold.terminate(ARRAY[10]::oid[])").await.unwrap().as_deref(), Some("0"));
+    assert!(other.is_alive().await);
+    let key = i64::from_be_bytes([0xff, 1, 2, 3, 0xfe, 5, 6, 7]);
+    other.execute(&format!("SELECT pg_advisory_lock({key})")).await.unwrap();
+    assert_eq!(thief.text(&format!("SELECT leasehold.unlock('{key}')")).await.unwrap().as_deref(), Some("0"));
     assert!(other.is_alive().await);
     // Somebody else may not call them at all.
     let stranger = pg.login("stranger", "").await;

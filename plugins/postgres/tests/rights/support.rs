@@ -66,8 +66,8 @@ impl Bench {
         self.engine.install_sql(&[("reader".to_owned(), role.clone())]).expect("this target uses functions")
     }
 
-    /// Makes one account of one hour.
-    pub async fn mint(&self, role: &RoleSettings) -> (Plan, Minted) {
+    /// Decides about one account; nothing is made.
+    pub async fn plan(&self, role: &RoleSettings) -> Plan {
         let lease = LeaseId::new();
         let account = AccountName::new(self.cluster.clone(), "abcd".parse::<StoreTag>().unwrap(), lease);
         let caller = Caller {
@@ -85,7 +85,12 @@ impl Bench {
             caller: &caller,
             fingerprint: &fingerprint,
         };
-        let plan = self.engine.plan(&request).expect("a plan");
+        self.engine.plan(&request).expect("a plan")
+    }
+
+    /// Makes one account of one hour.
+    pub async fn mint(&self, role: &RoleSettings) -> (Plan, Minted) {
+        let plan = self.plan(role).await;
         let order = MintOrder {
             plan: plan.clone(),
             expires_at: clock::wall().plus(Duration::from_secs(3600)),
