@@ -9,7 +9,7 @@ use crate::role::RoleConfig;
 use crate::session::Session;
 
 /// Every function that the engine calls, with its arguments as the server spells them.
-const EXPECTED: [(&str, &str); 12] = [
+const EXPECTED: [(&str, &str); 14] = [
     ("version", ""),
     ("allowed", "text"),
     ("mint", "text, bigint, timestamp with time zone, text, timestamp with time zone, integer, text[], text[]"),
@@ -22,6 +22,8 @@ const EXPECTED: [(&str, &str); 12] = [
     ("disown", "text, text, boolean"),
     ("drop_accounts", "text[]"),
     ("must_be_ours", "text"),
+    ("present", "text[]"),
+    ("setting", "text"),
 ];
 
 /// One function as it is installed.

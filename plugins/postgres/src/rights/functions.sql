@@ -256,6 +256,24 @@ BEGIN
 END ${{tag}}$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {{schema}} FROM PUBLIC;
+-- What an earlier run left to others, such as a login that the broker no longer uses.
+DO ${{tag}}$
+DECLARE
+  f pg_catalog.regprocedure;
+  other pg_catalog.regrole;
+BEGIN
+  FOR f, other IN SELECT p.oid, a.grantee FROM pg_catalog.pg_proc p
+    JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
+    LEFT JOIN LATERAL pg_catalog.aclexplode(p.proacl) a
+      ON a.grantee OPERATOR(pg_catalog.<>) 0 AND a.grantee OPERATOR(pg_catalog.<>) p.proowner
+    WHERE n.nspname OPERATOR(pg_catalog.=) {{schema_text}}
+  LOOP
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO CURRENT_USER', f);
+    IF other IS NOT NULL THEN
+      EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM %s', f, other);
+    END IF;
+  END LOOP;
+END ${{tag}}$;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {{schema}} TO {{login}};
 
 COMMIT;

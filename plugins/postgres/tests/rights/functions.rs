@@ -164,6 +164,22 @@ async fn check_tells_what_is_not_installed_and_what_is_not_as_configured(postgre
     let open = find(&found, "everybody may call").expect("a finding");
     superuser(&pg, open.fix.as_ref().unwrap()).await;
     assert!(find(&bench.check(&role).await, "everybody may call").is_none());
+    // An earlier run by somebody who is no superuser any more, for a login that is no longer ours: a new run mends it.
+    let former = unique("former");
+    superuser(
+        &pg,
+        &format!(
+            "CREATE ROLE {former}; ALTER FUNCTION leasehold.fence(text[]) OWNER TO {former}; \
+             GRANT EXECUTE ON FUNCTION leasehold.fence(text[]) TO {}",
+            pg.login("former", "").await.name
+        ),
+    )
+    .await;
+    let found = bench.check(&role).await;
+    assert!(
+        find(&found, "does not belong to a superuser").is_some() && find(&found, "\"leasehold\" too").is_some(),
+        "{found:#?}"
+    );
     superuser(&pg, &bench.install_sql(&wider)).await;
     let found = bench.check(&wider).await;
     assert!(found.iter().all(|f| f.level != Level::Error), "{found:#?}");
