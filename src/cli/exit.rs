@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use leasehold_client::ClientError;
 
 use super::output::safe;
+use crate::config::ConfigErrors;
 
 /// It is done.
 pub const DONE: u8 = 0;
@@ -18,9 +19,11 @@ pub const USAGE: u8 = 2;
 #[error("{0}")]
 pub struct Usage(pub String);
 
-/// Says on standard error why it failed, and answers the exit code.
+/// Says on standard error why it failed, and answers the exit code. Errors of a configuration begin with their file and
+/// line, as editors and people want them.
 pub fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("leasehold: {}", causes(error));
+    let whose = if error.is::<ConfigErrors>() { "" } else { "leasehold: " };
+    eprintln!("{whose}{}", causes(error));
     ExitCode::from(code(error))
 }
 

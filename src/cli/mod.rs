@@ -1,7 +1,10 @@
 //! The command line: one file per command. All but `serve`, `check`, `dev`, `audit` and `identity` talk to a broker, through
 //! the client.
 
+mod audit;
+mod check;
 mod completions;
+mod config;
 mod connect;
 mod credential;
 pub mod exit;
@@ -36,6 +39,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Look for what is wrong: the configuration, the targets' reach, the rights in them.
+    Check(check::CheckArgs),
     /// Fetch one credential.
     Get(get::GetArgs),
     /// Start a program with credentials in its environment; they are renewed while it runs and revoked when it ends.
@@ -53,6 +58,9 @@ enum Command {
     /// Manage targets.
     #[command(subcommand)]
     Target(target::TargetCommand),
+    /// Verify and follow the audit log.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Make development certificates, and look into certificates.
     #[command(subcommand)]
     Identity(identity::IdentityCommand),
@@ -68,6 +76,7 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<u8> {
         let output = self.output;
         match self.command {
+            Command::Check(args) => check::run(args, output).await,
             Command::Get(args) => get::run(args, output).await,
             Command::Run(args) => run::run(args).await,
             Command::Lease(command) => lease::run(command, output).await,
@@ -75,6 +84,7 @@ impl Cli {
             Command::Explain(args) => explain::run(args, output).await,
             Command::Reconcile(args) => reconcile::run(args, output).await,
             Command::Target(command) => target::run(command, output).await,
+            Command::Audit(command) => audit::run(command, output).await,
             Command::Identity(command) => identity::run(command, output),
             Command::Completions(args) => completions::run(&args),
         }

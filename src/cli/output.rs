@@ -45,7 +45,7 @@ impl Output {
 
 /// Prints JSON.
 pub fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
-    print(&(ascii_controls(&serde_json::to_string_pretty(value)?) + "\n"))
+    print(&(json_safe(&serde_json::to_string_pretty(value)?) + "\n"))
 }
 
 /// Prints text. A reader that has seen enough (`| head`) is no error.
@@ -87,8 +87,8 @@ pub fn safe(text: &str) -> String {
     shown
 }
 
-/// The same for JSON, where such characters can only stand in texts: they are written in JSON's own way.
-fn ascii_controls(json: &str) -> String {
+/// JSON without what steers a terminal: such characters can only stand in its texts, where they are written in JSON's own way.
+pub fn json_safe(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {
         if c != '\n' && steers(c) {
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn nothing_steers_the_terminal() {
         assert_eq!(safe("a\x1b]0;x\x07\n\u{9b}\u{202e}é"), "a\\u{1b}]0;x\\u{7}\\u{a}\\u{9b}\\u{202e}é");
-        let json = ascii_controls(&serde_json::to_string_pretty(&["\u{9b}\u{202e}\u{e0001}\x1b"]).unwrap());
+        let json = json_safe(&serde_json::to_string_pretty(&["\u{9b}\u{202e}\u{e0001}\x1b"]).unwrap());
         assert_eq!(json, "[\n  \"\\u009b\\u202e\\udb40\\udc01\\u001b\"\n]");
         assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), ["\u{9b}\u{202e}\u{e0001}\x1b"]);
     }

@@ -4,6 +4,7 @@
 //! cost a sync per change. A few read-only connections read. WAL and `synchronous = FULL`: a commit that was answered
 //! survives a power cut.
 
+mod beside;
 mod changes;
 mod claims;
 mod facts;
@@ -22,6 +23,7 @@ use std::path::Path;
 use leasehold_sdk::{ClusterName, StoreTag};
 use sqlx::SqlitePool;
 
+pub use self::beside::audit_heads;
 use self::outcome::failed;
 use self::writer::{Op, Writer};
 use super::StoreError;
