@@ -140,7 +140,8 @@ fn described((at, report): (usize, &CertReport)) -> String {
         ("sha-256", report.sha256.clone()),
         ("rules for SVIDs", rules),
     ];
-    members.iter().map(|(name, value)| format!("{name:<17}{}\n", safe(value))).collect()
+    let shown = |value: &str| if value.is_empty() { "-".to_owned() } else { safe(value) };
+    members.iter().map(|(name, value)| format!("{name:<17}{}\n", shown(value))).collect()
 }
 
 #[cfg(test)]
