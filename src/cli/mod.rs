@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod connect;
 mod credential;
+mod dev;
 pub mod exit;
 mod explain;
 mod format;
@@ -18,6 +19,7 @@ mod question;
 mod reconcile;
 mod role;
 mod run;
+mod serve;
 mod target;
 mod value;
 mod variables;
@@ -41,6 +43,10 @@ pub struct Cli {
 enum Command {
     /// Look for what is wrong: the configuration, the targets' reach, the rights in them.
     Check(check::CheckArgs),
+    /// Run the broker.
+    Serve(serve::ServeArgs),
+    /// Run a whole broker with throwaway CA, store and database, to try things on.
+    Dev(dev::DevArgs),
     /// Fetch one credential.
     Get(get::GetArgs),
     /// Start a program with credentials in its environment; they are renewed while it runs and revoked when it ends.
@@ -77,6 +83,8 @@ impl Cli {
         let output = self.output;
         match self.command {
             Command::Check(args) => check::run(args, output).await,
+            Command::Serve(args) => serve::run(args).await.map(|()| 0),
+            Command::Dev(args) => dev::run(args).await.map(|()| 0),
             Command::Get(args) => get::run(args, output).await,
             Command::Run(args) => run::run(args).await,
             Command::Lease(command) => lease::run(command, output).await,

@@ -99,3 +99,35 @@ pub enum Failure {
         why: String,
     },
 }
+
+impl Failure {
+    /// A short word for metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Denied { .. } => "denied",
+            Self::NotFound => "not_found",
+            Self::Bad { .. } => "bad",
+            Self::WrongState { .. } => "wrong_state",
+            Self::NotAsExpected { .. } => "not_as_expected",
+            Self::Limit { .. } => "limit",
+            Self::Busy { .. } => "busy",
+            Self::TargetAway { .. } => "target_away",
+            Self::TargetRefused { .. } => "target_refused",
+            Self::StoreAway { .. } => "store_away",
+            Self::AuditAway { .. } => "audit_away",
+            Self::ClockOff { .. } => "clock_off",
+        }
+    }
+}
+
+impl From<crate::store::StoreError> for Failure {
+    fn from(e: crate::store::StoreError) -> Self {
+        Self::StoreAway { why: e.to_string() }
+    }
+}
+
+impl From<crate::audit::AuditError> for Failure {
+    fn from(e: crate::audit::AuditError) -> Self {
+        Self::AuditAway { why: e.to_string() }
+    }
+}

@@ -3,26 +3,92 @@
 //! [`Broker`] is all that the API sees. Each of its deeds decides first (default deny), puts the decision on record, and
 //! only then acts.
 
+mod admin;
 pub mod ask;
+mod authorize;
+mod changes;
+mod clock;
 pub mod error;
+mod housekeeping;
+mod memory;
+mod mint;
+mod rates;
+mod reaper;
+mod reconciler;
+mod reload;
+mod renew;
+mod revoke;
+mod tasks;
+mod view;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use leasehold_sdk::{Credential, LeaseId};
+use tokio::sync::Mutex;
 
 pub use ask::{
     Decided, DecisionAsk, Forgotten, ManyAsk, Matching, MintAsk, OrderTaken, Page, Query, ReconcileAsk,
     ReconcileReport, RequestId, StrayOrder, TargetReport,
 };
 pub use error::Failure;
+pub use reload::ReloadRefused;
 
-use crate::domain::caller::Caller;
-use crate::domain::lease::{Lease, State};
-use crate::domain::role::Role;
+use crate::audit::{AuditLog, HandshakeGate};
+use crate::config::Config;
+use crate::domain::lease::Lease;
+use crate::engine::Engines;
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
+use changes::Changes;
+use clock::BrokerClock;
+use rates::Rates;
+use reconciler::Surveys;
+use tasks::Tasks;
 
 /// The broker, as the API sees it.
-pub struct Broker {}
+pub struct Broker {
+    store: Arc<dyn Store>,
+    audit: AuditLog,
+    metrics: Arc<Metrics>,
+    clock: BrokerClock,
+    current: ArcSwap<Current>,
+    /// Reloads happen one at a time.
+    reloading: Mutex<()>,
+    rates: Rates,
+    changes: Changes,
+    gate: HandshakeGate,
+    surveys: Surveys,
+    tasks: Tasks,
+    stopping: AtomicBool,
+    /// Who the broker is, for the leases that it adopts.
+    own_id: leasehold_identity::SpiffeId,
+    /// The id of the audit chain: one per cluster and store.
+    chain: String,
+}
+
+/// One generation of the configuration, with the engines made from it.
+struct Current {
+    config: Config,
+    engines: Engines,
+}
+
+/// What a broker is made of.
+pub struct Parts {
+    /// The checked configuration.
+    pub config: Config,
+    /// The open store.
+    pub store: Arc<dyn Store>,
+    /// The open audit log.
+    pub audit: AuditLog,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+    /// The id of its chain.
+    pub chain: String,
+    /// The broker's own SPIFFE ID.
+    pub own_id: leasehold_identity::SpiffeId,
+}
 
 /// A credential for its caller, once.
 pub struct Issued {
@@ -53,141 +119,51 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if let Some((_id, _broker)) = self.armed.take() {}
+        if let Some((id, broker)) = self.armed.take() {
+            broker.clone().undelivered(id);
+        }
     }
 }
 
 impl Broker {
-    /// Decides, records, makes and hands out one credential. Never cancelled half-way: run to its end even when the
-    /// future that waits for it is dropped; what then reaches nobody is ended at once.
-    ///
-    /// # Errors
-    /// See [`Failure`].
-    pub async fn mint(
-        self: &Arc<Self>,
-        _caller: &Caller,
-        _request: &RequestId,
-        _ask: MintAsk,
-    ) -> Result<Issued, Failure> {
-        Err(Failure::NotFound)
+    fn current(&self) -> Arc<Current> {
+        self.current.load_full()
     }
 
-    /// Moves the end of an active lease of the caller's own; the grant is checked again.
-    ///
-    /// # Errors
-    /// See [`Failure`].
-    pub async fn renew(
-        self: &Arc<Self>,
-        _caller: &Caller,
-        _request: &RequestId,
-        _id: LeaseId,
-        _ttl: Option<Duration>,
-    ) -> Result<Lease, Failure> {
-        Err(Failure::NotFound)
-    }
-
-    /// Ends one lease: the caller's own, or another's with a `revoke` grant on its role. Answers it as it stands after a
-    /// short wait: dead, or still `revoking`.
-    ///
-    /// # Errors
-    /// See [`Failure`].
-    pub async fn revoke(
-        self: &Arc<Self>,
-        _caller: &Caller,
-        _request: &RequestId,
-        _id: LeaseId,
-    ) -> Result<Lease, Failure> {
-        Err(Failure::NotFound)
-    }
-
-    /// Ends many in one durable order.
-    ///
-    /// # Errors
-    /// See [`Failure`].
-    pub async fn revoke_many(
-        &self,
-        _caller: &Caller,
-        _request: &RequestId,
-        _ask: ManyAsk,
-    ) -> Result<OrderTaken, Failure> {
-        Err(Failure::NotFound)
-    }
-
-    /// One lease, if the caller may see it.
-    ///
-    /// # Errors
-    /// See [`Failure`].
-    pub async fn lease(&self, _caller: &Caller, _id: LeaseId) -> Result<Lease, Failure> {
-        Err(Failure::NotFound)
-    }
-
-    /// One lease, answered when it is no longer in state `state`, or after `wait`.
-    ///
-    /// # Errors
-    /// See [`Failure`].
-    pub async fn lease_while(
-        &self,
-        _caller: &Caller,
-        _id: LeaseId,
-        _state: State,
-        _wait: Duration,
-    ) -> Result<Lease, Failure> {
-        Err(Failure::NotFound)
-    }
-
-    /// The leases that the caller may see, newest first.
-    ///
-    /// # Errors
-    /// See [`Failure`].
-    pub async fn leases(&self, _caller: &Caller, _query: Query) -> Result<Page, Failure> {
-        Err(Failure::NotFound)
-    }
-
-    /// The roles that the caller may mint.
-    pub fn roles(&self, _caller: &Caller) -> Vec<Arc<Role>> {
-        Vec::new()
-    }
-
-    /// Would this be allowed, by which grant, and if not why.
-    ///
-    /// # Errors
-    /// See [`Failure`].
-    pub async fn decide(&self, _caller: &Caller, _request: &RequestId, _ask: DecisionAsk) -> Result<Decided, Failure> {
-        Err(Failure::NotFound)
-    }
-
-    /// Runs a pass of the reconciler now and answers what it found.
-    ///
-    /// # Errors
-    /// See [`Failure`].
-    pub async fn reconcile(
-        self: &Arc<Self>,
-        _caller: &Caller,
-        _request: &RequestId,
-        _ask: ReconcileAsk,
-    ) -> Result<ReconcileReport, Failure> {
-        Err(Failure::NotFound)
-    }
-
-    /// Closes the leases of a target that is gone for good, without ending them there.
-    ///
-    /// # Errors
-    /// See [`Failure`].
-    pub async fn forget_target(
-        &self,
-        _caller: &Caller,
-        _request: &RequestId,
-        _target: &str,
-    ) -> Result<Forgotten, Failure> {
-        Err(Failure::NotFound)
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// A handshake was refused: audited at a bounded rate, counted beyond it.
-    pub fn handshake_refused(&self, _peer: std::net::SocketAddr, _reason: &'static str, _claimed: Option<String>) {}
+    pub fn handshake_refused(&self, peer: std::net::SocketAddr, reason: &'static str, claimed: Option<String>) {
+        self.metrics.handshake(Some(reason));
+        if let Some(event) = self.gate.refused(&peer.to_string(), reason, claimed.as_deref()) {
+            let audit = self.audit.clone();
+            tokio::spawn(async move {
+                if let Err(e) = audit.write(event).await {
+                    tracing::warn!(error = %e, "a refused handshake could not be put on record");
+                }
+            });
+        }
+    }
 
     /// Whether the broker can do its work: for `/readyz`.
     pub async fn readiness(&self) -> Readiness {
-        Readiness::default()
+        let mut problems = Vec::new();
+        if let Err(e) = self.store.probe().await {
+            problems.push(("store", e.to_string()));
+        }
+        if !self.audit.writable() {
+            problems.push(("audit", "a required sink takes no lines; the log has more".to_owned()));
+        }
+        if let Some(why) = self.clock.trouble() {
+            problems.push(("clock", why));
+        }
+        if self.is_stopping() {
+            problems.push(("broker", "it is stopping".to_owned()));
+        }
+        let targets = self.current().engines.iter().map(|t| (t.name.clone(), t.trouble())).collect();
+        Readiness { problems, targets }
     }
 }
 

@@ -1,0 +1,90 @@
+//! One connection: HTTP/1.1 over mTLS, as long as its peer is good and it is not too old.
+//!
+//! Not HTTP/2: there a flush proves nothing about one answer, and whether a credential was delivered must be known.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use leasehold_identity::Peer;
+use leasehold_sdk::{Timestamp, clock};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+use super::accept::Front;
+use super::delivery::{Deliveries, Watched};
+use crate::limits::Limits;
+
+/// The limits of one connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ConnectionLimits {
+    header_bytes: usize,
+    header_time: Duration,
+    age: Duration,
+}
+
+impl ConnectionLimits {
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self {
+            // The HTTP library takes no buffer smaller than 8 KiB.
+            header_bytes: usize::try_from(limits.header_bytes_max).unwrap_or(usize::MAX).max(8192),
+            header_time: Duration::from_secs(limits.header_seconds_max),
+            age: Duration::from_secs(limits.connection_seconds_max),
+        }
+    }
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve<IO>(front: Arc<Front>, io: IO, peer: Peer, mut stop: watch::Receiver<bool>)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let deliveries = Deliveries::default();
+    let age_max = time_left(&peer).min(front.limits.age);
+    let service = {
+        let (router, deliveries) = (front.router.clone(), deliveries.clone());
+        hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            deliveries.next_request();
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer.clone());
+            request.extensions_mut().insert(deliveries.clone());
+            let router = router.clone();
+            async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+        })
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(front.limits.header_time)
+        .max_buf_size(front.limits.header_bytes)
+        .serve_connection(TokioIo::new(Watched::new(io, deliveries.clone())), service);
+    let mut connection = std::pin::pin!(connection);
+    front.metrics.connection_opened();
+    let told_to_end = async {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = tokio::time::sleep(age_max) => {}
+        }
+    };
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = told_to_end => {
+            connection.as_mut().graceful_shutdown();
+            connection.as_mut().await
+        }
+    };
+    if let Err(e) = result {
+        tracing::debug!(error = %e, "a connection ended badly");
+    }
+    deliveries.connection_ended();
+    front.metrics.connection_closed();
+}
+
+/// How long the peer's certificate is still good.
+fn time_left(peer: &Peer) -> Duration {
+    Timestamp::from_unix_ms(peer.not_after_unix_ms).since(clock::wall())
+}

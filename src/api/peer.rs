@@ -1,0 +1,32 @@
+//! From a verified peer to the caller of one request: each request on a kept connection is judged again.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use leasehold_identity::{Identity, Peer};
+use leasehold_sdk::{Timestamp, clock};
+
+use super::problem::Problem;
+use crate::domain::caller::{Caller, Proof};
+
+/// Lets a request pass whose SVID is still good: not expired, and verified by the bundle as it is now (X509-SVID
+/// section 5.1 says nothing of kept connections; the hole is that of a resumed session). Puts its [`Caller`] into it.
+pub(super) async fn recheck(State(identity): State<Arc<Identity>>, mut request: Request, next: Next) -> Response {
+    let Some(peer) = request.extensions().get::<Peer>().cloned() else {
+        return Problem::unauthenticated("the connection has no verified peer").into();
+    };
+    if let Err(refused) = identity.recheck(&peer, clock::wall().unix_ms()) {
+        return Problem::unauthenticated(&refused.to_string()).into();
+    }
+    let caller = Caller {
+        id: peer.spiffe_id.clone(),
+        proof: Proof::Certificate {
+            sha256: peer.cert_sha256.clone(),
+            not_after: Timestamp::from_unix_ms(peer.not_after_unix_ms),
+        },
+    };
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}

@@ -1,0 +1,209 @@
+//! Problem documents (RFC 9457): the one place that turns what went wrong into a status and words for a caller.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use leasehold_client::wire;
+
+use crate::lease::Failure;
+
+/// An answer from 400 on. The request id is put in by the outermost layer, which also logs it.
+#[derive(Debug, Clone)]
+pub(super) struct Problem {
+    status: StatusCode,
+    kind: &'static str,
+    title: &'static str,
+    detail: String,
+    decision_id: Option<String>,
+    limit: Option<&'static str>,
+    retry_after: Option<Duration>,
+    /// The connection is of no use any more.
+    close: bool,
+    allow: Option<&'static str>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self {
+            status,
+            kind,
+            title,
+            detail,
+            decision_id: None,
+            limit: None,
+            retry_after: None,
+            close: false,
+            allow: None,
+        }
+    }
+
+    /// 400: the request cannot be understood, or asks for what is out of range.
+    pub(super) fn bad(what: &str, why: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", "Bad request", format!("{what}: {why}"))
+    }
+
+    /// 401: the SVID of a kept connection stopped being good.
+    pub(super) fn unauthenticated(why: &str) -> Self {
+        let detail = format!("{why}; connect again with a good SVID");
+        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "svid-not-good", "SVID not good any more", detail);
+        problem.close = true;
+        problem
+    }
+
+    /// 404 for a path that leads nowhere.
+    pub(super) fn no_such_path() -> Self {
+        let detail = "there is nothing here; /v1/openapi.json lists every call";
+        Self::new(StatusCode::NOT_FOUND, "no-such-path", "No such path", detail)
+    }
+
+    /// 405.
+    pub(super) fn method_not_allowed(allow: &'static str) -> Self {
+        let detail = format!("this path takes {allow}");
+        let mut problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail);
+        problem.allow = Some(allow);
+        problem
+    }
+
+    /// 413.
+    pub(super) fn too_large(body_bytes_max: usize) -> Self {
+        let detail = format!("the body is larger than body_bytes_max = {body_bytes_max}");
+        let mut problem = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large", detail);
+        problem.limit = Some("body_bytes_max");
+        problem.close = true;
+        problem
+    }
+
+    /// 415.
+    pub(super) fn not_json() -> Self {
+        let detail = "a body must come with content-type: application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", "Not JSON", detail)
+    }
+
+    /// 503: too many requests are under way.
+    pub(super) fn overloaded(limit: &'static str) -> Self {
+        let detail = format!("{limit} is reached; come again in a moment");
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Broker busy", detail);
+        problem.limit = Some(limit);
+        problem.retry_after = Some(Duration::from_secs(1));
+        problem
+    }
+
+    /// 408: the body did not come in time.
+    pub(super) fn too_slow() -> Self {
+        let detail = "the request did not arrive whole in time";
+        let mut problem = Self::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "Request too slow", detail);
+        problem.close = true;
+        problem
+    }
+
+    /// 500.
+    pub(super) fn internal() -> Self {
+        let detail = "the broker failed inside; its log has more under this request id";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal failure", detail)
+    }
+
+    /// The document, with the id of its request.
+    pub(super) fn respond(self, request_id: &str) -> Response {
+        let retry_after = self.retry_after.map(|d| d.as_secs().max(1));
+        let document = wire::Problem {
+            kind: format!("urn:leasehold:problem:{}", self.kind),
+            title: self.title.to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            request_id: request_id.to_owned(),
+            decision_id: self.decision_id,
+            limit: self.limit.map(str::to_owned),
+            retry_after,
+        };
+        let mut response = (self.status, Json(document)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        response
+    }
+}
+
+/// The outermost layer writes the document: until there, a problem travels as an extension of an empty answer.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Problem> for Response {
+    fn from(problem: Problem) -> Self {
+        problem.into_response()
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        use StatusCode as S;
+        let detail = failure.to_string();
+        let mut problem = match &failure {
+            Failure::Denied { .. } => Self::new(S::FORBIDDEN, "no-grant", "No grant", detail),
+            Failure::NotFound => Self::new(S::NOT_FOUND, "not-found", "Not found", detail),
+            Failure::Bad { .. } => Self::new(S::BAD_REQUEST, "bad-request", "Bad request", detail),
+            Failure::WrongState { .. } => Self::new(S::CONFLICT, "wrong-state", "Lease in another state", detail),
+            Failure::NotAsExpected { .. } => Self::new(S::CONFLICT, "not-as-expected", "Not as expected", detail),
+            Failure::Limit { .. } => Self::new(S::TOO_MANY_REQUESTS, "limit", "Limit reached", detail),
+            Failure::Busy { .. } => Self::new(S::SERVICE_UNAVAILABLE, "busy", "Broker busy", detail),
+            Failure::TargetAway { .. } => {
+                Self::new(S::SERVICE_UNAVAILABLE, "target-away", "Target not available", detail)
+            }
+            Failure::TargetRefused { .. } => Self::new(S::BAD_GATEWAY, "target-refused", "Target refused", detail),
+            Failure::StoreAway { .. } => Self::new(S::SERVICE_UNAVAILABLE, "store-away", "Store not available", detail),
+            Failure::AuditAway { .. } => Self::new(S::SERVICE_UNAVAILABLE, "audit-away", "Audit not available", detail),
+            Failure::ClockOff { .. } => Self::new(S::SERVICE_UNAVAILABLE, "clock-off", "Clock off", detail),
+        };
+        problem.retry_after = retry_after(&failure);
+        match failure {
+            Failure::Denied { decision_id, .. } => problem.decision_id = Some(decision_id),
+            Failure::Limit { limit, .. } => problem.limit = Some(limit),
+            _ => {}
+        }
+        problem
+    }
+}
+
+/// Every 429, 502 and 503 says when to come again.
+fn retry_after(failure: &Failure) -> Option<Duration> {
+    match failure {
+        Failure::Limit { retry_after, .. }
+        | Failure::Busy { retry_after, .. }
+        | Failure::TargetAway { retry_after, .. } => Some(*retry_after),
+        Failure::TargetRefused { .. } => Some(Duration::from_secs(60)),
+        Failure::StoreAway { .. } | Failure::AuditAway { .. } | Failure::ClockOff { .. } => {
+            Some(Duration::from_secs(5))
+        }
+        Failure::Denied { .. }
+        | Failure::NotFound
+        | Failure::Bad { .. }
+        | Failure::WrongState { .. }
+        | Failure::NotAsExpected { .. } => None,
+    }
+}
+
+/// What the router itself refuses (a path that does not decode, a method) gets a problem document like all else.
+pub(super) async fn in_our_words(response: Response) -> Response {
+    if !response.status().is_client_error() || response.extensions().get::<Problem>().is_some() {
+        return response;
+    }
+    match response.status() {
+        StatusCode::NOT_FOUND => Problem::no_such_path().into(),
+        status => Problem::new(status, "bad-request", "Bad request", "the request cannot be understood").into(),
+    }
+}

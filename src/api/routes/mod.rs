@@ -1,0 +1,89 @@
+//! The calls, one file per noun.
+
+mod credentials;
+mod decisions;
+mod leases;
+mod openapi;
+mod reconcile;
+mod roles;
+mod targets;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::routing::{MethodRouter, any, get, post};
+
+use super::problem::Problem;
+use crate::lease::Broker;
+
+/// What every handler has.
+#[derive(Clone)]
+pub(super) struct Api {
+    pub broker: Arc<Broker>,
+    pub body_bytes_max: usize,
+    pub page_leases_max: usize,
+    pub params_max: usize,
+}
+
+/// One call of the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `GET` or `POST`.
+    pub method: Method,
+    /// Its path, with `{…}` for what varies.
+    pub path: &'static str,
+    /// What a caller needs beyond a good SVID.
+    pub needs: Needs,
+}
+
+/// What a caller needs beyond a good SVID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: it shows only what is the caller's own, or public.
+    Nothing,
+    /// A grant; without one it is 403, or 404 for a lease that the caller may not see.
+    Grant,
+}
+
+/// Every call there is. The router is made from the same list, so that a new call is in it or does not exist.
+pub fn endpoints() -> Vec<Endpoint> {
+    table().into_iter().map(|(method, path, needs, _)| Endpoint { method, path, needs }).collect()
+}
+
+pub(super) fn router(api: Api) -> Router {
+    let mut router: Router<Api> = Router::new();
+    for (method, path, _, handler) in table() {
+        let allow = if method == Method::GET { "GET" } else { "POST" };
+        router = router.route(path, handler.fallback(move || async move { Problem::method_not_allowed(allow) }));
+    }
+    router.fallback(any(|| async { Problem::no_such_path() })).with_state(api)
+}
+
+type Row = (Method, &'static str, Needs, MethodRouter<Api>);
+
+fn table() -> Vec<Row> {
+    use Needs::{Grant, Nothing};
+    vec![
+        posted("/v1/credentials/{role}", Grant, credentials::mint),
+        got("/v1/roles", Nothing, roles::list),
+        got("/v1/leases", Nothing, leases::list),
+        got("/v1/leases/{id}", Grant, leases::show),
+        posted("/v1/leases/{id}/renew", Grant, leases::renew),
+        posted("/v1/leases/{id}/revoke", Grant, leases::revoke),
+        posted("/v1/leases/revoke", Grant, leases::revoke_many),
+        posted("/v1/decisions", Nothing, decisions::decide),
+        posted("/v1/reconcile", Grant, reconcile::reconcile),
+        posted("/v1/targets/{target}/forget", Grant, targets::forget),
+        got("/v1/openapi.json", Nothing, openapi::document),
+    ]
+}
+
+fn got<H: Handler<T, Api>, T: 'static>(path: &'static str, needs: Needs, handler: H) -> Row {
+    (Method::GET, path, needs, get(handler))
+}
+
+fn posted<H: Handler<T, Api>, T: 'static>(path: &'static str, needs: Needs, handler: H) -> Row {
+    (Method::POST, path, needs, post(handler))
+}

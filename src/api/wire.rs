@@ -1,0 +1,104 @@
+//! Between the domain's types and the API's.
+
+use bytes::Bytes;
+use leasehold_client::wire;
+use leasehold_sdk::{Credential, DatabaseCredential};
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::domain::lease::{Lease, State};
+use crate::domain::role::Role;
+
+/// A lease as callers see it.
+pub(super) fn lease(lease: Lease) -> wire::Lease {
+    let revoking = lease.state == State::Revoking;
+    wire::Lease {
+        id: lease.id.to_string(),
+        role: lease.role,
+        target: lease.target,
+        identity: lease.identity.to_string(),
+        state: lease.state.as_str().to_owned(),
+        ended_by: lease.ended_by.map(|by| by.as_str().to_owned()),
+        issued_at: lease.issued_at.to_string(),
+        expires_at: lease.expires_at.to_string(),
+        max_expires_at: lease.max_expires_at.to_string(),
+        rotate_at: lease.rotate_at.to_string(),
+        renewable: lease.renewable,
+        revocable: lease.revocable.as_str().to_owned(),
+        worst_case_until: lease.worst_case_until.map(|t| t.to_string()),
+        account: lease.account.to_string(),
+        attempts: revoking.then_some(lease.attempts),
+        last_error: lease.last_error.filter(|_| revoking),
+    }
+}
+
+/// A role as callers see it.
+pub(super) fn role(role: &Role) -> wire::Role {
+    wire::Role {
+        name: role.name.clone(),
+        target: role.target.clone(),
+        kind: role.kind.to_owned(),
+        ttl: humantime::format_duration(role.lifetimes.ttl()).to_string().replace(' ', ""),
+        max_ttl: humantime::format_duration(role.lifetimes.max_ttl()).to_string().replace(' ', ""),
+    }
+}
+
+/// The one answer that holds a secret: written into one allocation of its final size, which is wiped when it has been sent.
+pub(super) fn issued(lease: wire::Lease, credential: &Credential) -> Result<Bytes, serde_json::Error> {
+    let mut count = Counter(0);
+    write_issued(&mut count, &lease, credential)?;
+    let mut text = Zeroizing::new(Vec::with_capacity(count.0));
+    write_issued(&mut *text, &lease, credential)?;
+    Ok(Bytes::from_owner(text))
+}
+
+fn write_issued(
+    out: impl std::io::Write,
+    lease: &wire::Lease,
+    credential: &Credential,
+) -> Result<(), serde_json::Error> {
+    #[derive(Serialize)]
+    struct Issued<'a> {
+        lease: &'a wire::Lease,
+        credential: Exposed<'a>,
+    }
+    serde_json::to_writer(out, &Issued { lease, credential: exposed(credential) })
+}
+
+/// A view of a credential that may be serialised. It borrows, and lives as long as the writing.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Exposed<'a> {
+    Database { username: &'a str, password: &'a str, host: &'a str, port: u16, database: &'a str, url: &'a str },
+}
+
+fn exposed(credential: &Credential) -> Exposed<'_> {
+    match credential {
+        Credential::Database(DatabaseCredential { username, password, host, port, database, url }) => {
+            Exposed::Database {
+                username,
+                password: password.expose_secret(),
+                host,
+                port: *port,
+                database,
+                url: url.expose_secret(),
+            }
+        }
+        _ => unreachable!("every kind of credential has its form here"),
+    }
+}
+
+/// Counts what is written, so that the secret's buffer never has to grow: growth leaves copies behind.
+struct Counter(usize);
+
+impl std::io::Write for Counter {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        self.0 += buf.len();
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! `leasehold serve`: the broker itself.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use leasehold_identity::Identity;
+use leasehold_sdk::{EngineKind, random};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::api;
+use crate::audit::{AuditLog, OpenOptions};
+use crate::config::{self, Config, StoreConfig};
+use crate::lease::{Broker, Parts};
+use crate::store::{Store, sqlite::Sqlite};
+use crate::telemetry::{logs, metrics::Metrics, process};
+
+/// How often the configuration file is looked at for a change; SIGHUP is at once.
+const CONFIG_LOOK: Duration = Duration::from_secs(2);
+
+/// `leasehold serve`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServeArgs {
+    /// The configuration file.
+    #[arg(long, env = "LEASEHOLD_CONFIG", default_value = config::DEFAULT_FILE)]
+    pub config: PathBuf,
+    /// How logs are written to standard error.
+    #[arg(long, default_value = "json")]
+    pub log_format: logs::Format,
+}
+
+/// The engines that this binary has.
+pub fn engine_kinds() -> Vec<&'static dyn EngineKind> {
+    vec![&leasehold_postgres::Postgres]
+}
+
+/// Runs the broker until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What kept it from starting.
+pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    process::deny_dumps()?;
+    logs::start(args.log_format)?;
+    let instance = data_encoding::HEXLOWER.encode(&random::bytes::<4>());
+    let config = config::load(&args.config, &engine_kinds(), &instance).map_err(|e| anyhow!("{e}"))?;
+    let (listen, limits) = (config.listen.clone(), config.limits.clone());
+    let data_dir = config.broker.data_dir.clone();
+    make_private_dir(&data_dir)?;
+
+    let identity = Identity::load(config.identity.clone()).context("the broker's own identity cannot be loaded")?;
+    let metrics = Arc::new(Metrics::new());
+    let broker = make_broker(config, &identity, &metrics, &instance).await?;
+    broker.vet_roles().await.map_err(|e| anyhow!("{e}"))?;
+
+    let server = api::Server::bind(&listen, &limits, identity.clone(), broker.clone(), metrics.clone()).await?;
+    broker.start().await;
+    let watch = identity.spawn_watch();
+    write_addresses(&data_dir, server.addresses())?;
+    tracing::info!(api = %server.addresses().api, ops = %server.addresses().ops, "leasehold is up");
+
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let serving = tokio::spawn(server.run(stopped));
+    let result = until_told_to_stop(&args.config, &instance, &broker, &identity, serving, stop).await;
+    broker.stop().await;
+    watch.abort();
+    result
+}
+
+async fn make_broker(
+    config: Config,
+    identity: &Identity,
+    metrics: &Arc<Metrics>,
+    instance: &str,
+) -> anyhow::Result<Arc<Broker>> {
+    let StoreConfig::Sqlite(path) = &config.store;
+    let store = Sqlite::open(path, &config.broker.cluster, &config.limits)
+        .await
+        .with_context(|| format!("the store {} cannot be opened", path.display()))?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let chain = format!("{}-{}", config.broker.cluster, store.tag());
+    let known_head = store.audit_head(&chain).await?;
+    let (audit, opened) = AuditLog::open(OpenOptions {
+        sinks: config.audit.clone(),
+        chain: chain.clone(),
+        broker: instance.to_owned(),
+        config_hash: config.hash.clone(),
+        limits: config.limits.clone(),
+        known_head,
+        metrics: metrics.clone(),
+    })?;
+    for broken in &opened.breaks {
+        tracing::error!(sink = %broken.sink, expected = ?broken.expected, found = ?broken.found,
+            "the audit log does not go on where this store saw its end: lines were cut off, or another file was put in its place");
+    }
+    let own_id = identity.status().spiffe_id;
+    Broker::new(Parts { config, store, audit, metrics: metrics.clone(), chain, own_id })
+        .await
+        .map_err(|e| anyhow!("{e}"))
+}
+
+/// Waits for signals and changes of the configuration file.
+async fn until_told_to_stop(
+    file: &Path,
+    instance: &str,
+    broker: &Arc<Broker>,
+    identity: &Arc<Identity>,
+    mut serving: tokio::task::JoinHandle<anyhow::Result<()>>,
+    stop: tokio::sync::watch::Sender<bool>,
+) -> anyhow::Result<()> {
+    let hear = |kind| signal(kind).context("signals cannot be heard");
+    let (mut term, mut int): (Signal, Signal) = (hear(SignalKind::terminate())?, hear(SignalKind::interrupt())?);
+    let mut hup = hear(SignalKind::hangup())?;
+    let mut seen = tokio::fs::read(file).await.ok();
+    loop {
+        tokio::select! {
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+            ended = &mut serving => return ended.context("the API ended")?,
+            _ = hup.recv() => {
+                seen = tokio::fs::read(file).await.ok();
+                identity.reload();
+                reload(file, instance, broker).await;
+            }
+            () = tokio::time::sleep(CONFIG_LOOK) => {
+                let now = tokio::fs::read(file).await.ok();
+                // A file that is away for a moment is being replaced; only new content counts.
+                if now.is_some() && now != seen {
+                    seen = now;
+                    reload(file, instance, broker).await;
+                }
+            }
+        }
+    }
+    tracing::info!("leasehold stops: it finishes what is under way");
+    stop.send_replace(true);
+    serving.await.context("the API ended badly")?
+}
+
+async fn reload(file: &Path, instance: &str, broker: &Arc<Broker>) {
+    let result = match config::load(file, &engine_kinds(), instance) {
+        Ok(config) => broker.reload(config).await.map_err(|e| e.to_string()),
+        Err(e) => Err(e.to_string()),
+    };
+    match result {
+        Ok(()) => tracing::info!(file = %file.display(), "the new configuration is in force"),
+        Err(why) => {
+            tracing::error!(file = %file.display(), why = %why, "the new configuration is refused; the running one is kept")
+        }
+    }
+}
+
+fn make_private_dir(dir: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("data_dir {} cannot be made", dir.display()))
+}
+
+/// Where the broker really listens, for whoever started it with port 0.
+fn write_addresses(data_dir: &Path, addresses: &api::Addresses) -> anyhow::Result<()> {
+    let file = data_dir.join("addresses.json");
+    let text = serde_json::json!({ "api": addresses.api.to_string(), "ops": addresses.ops.to_string() }).to_string();
+    let fresh = data_dir.join(".addresses.json.new");
+    std::fs::write(&fresh, text)
+        .and_then(|()| std::fs::rename(&fresh, &file))
+        .with_context(|| format!("{} cannot be written", file.display()))
+}

@@ -1,0 +1,221 @@
+//! One target in force.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_sdk::{
+    Engine, EngineError, Fingerprint, Listing, Mark, MintOrder, Minted, RenewOrder, RevokeOrder, clock,
+};
+use parking::Slot;
+use tokio::sync::{mpsc, oneshot};
+
+use super::mints::{self, Waiting};
+use crate::config::Target;
+use crate::domain::role::Role;
+use crate::limits::Limits;
+use crate::telemetry::metrics::Metrics;
+
+/// How long a role's vetting holds: what it names may be changed in the target at any time.
+const VET_HOLDS: Duration = Duration::from_secs(60);
+
+/// Time for a call that is neither a mint nor a revocation.
+const CALL_MAX: Duration = Duration::from_secs(20);
+
+/// One target: its engine behind a bounded queue, with deadlines round every call.
+pub struct TargetHandle {
+    /// Its name.
+    pub name: String,
+    /// Nothing is minted in it any more.
+    pub retired: bool,
+    engine: Arc<dyn Engine>,
+    settings_hash: String,
+    queue_max: u64,
+    revoke_max: Duration,
+    mints: mpsc::Sender<Waiting>,
+    vetted: Slot<HashMap<String, Vetted>>,
+    /// What the last call said: `None` when the target answered.
+    trouble: Slot<Option<String>>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Clone)]
+struct Vetted {
+    settings: leasehold_sdk::RoleSettings,
+    until: Duration,
+    dangerous: Vec<String>,
+}
+
+/// A mint that did not come to be.
+#[derive(Debug)]
+pub enum MintRefusal {
+    /// Too many wait for this target already.
+    QueueFull,
+    /// The engine's word.
+    Engine(EngineError),
+}
+
+impl TargetHandle {
+    pub(super) fn start(target: &Target, limits: &Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+        let queue = usize::try_from(limits.mints_waiting_per_target_max).unwrap_or(usize::MAX);
+        Arc::new(Self {
+            name: target.name.clone(),
+            retired: target.retired,
+            engine: target.engine.clone(),
+            settings_hash: target.settings_hash.clone(),
+            queue_max: limits.mints_waiting_per_target_max,
+            revoke_max: Duration::from_millis(limits.revoke_milliseconds_max),
+            mints: mints::start_lanes(&target.engine, target.engine.throughput(), queue),
+            vetted: Slot::default(),
+            trouble: Slot::default(),
+            metrics,
+        })
+    }
+
+    pub(super) fn is_for(&self, target: &Target, limits: &Limits) -> bool {
+        self.settings_hash == target.settings_hash
+            && self.retired == target.retired
+            && self.queue_max == limits.mints_waiting_per_target_max
+            && self.revoke_max == Duration::from_millis(limits.revoke_milliseconds_max)
+    }
+
+    /// The engine, for what is pure: plans.
+    pub fn engine(&self) -> &dyn Engine {
+        &*self.engine
+    }
+
+    /// How many revocations make a batch.
+    pub fn revoke_batch_max(&self) -> usize {
+        self.engine.throughput().revoke_batch_max.max(1)
+    }
+
+    /// What the last call to the target said, if it was trouble.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.get()
+    }
+
+    /// Which target it is.
+    ///
+    /// # Errors
+    /// As the engine says.
+    pub async fn fingerprint(&self) -> Result<Fingerprint, EngineError> {
+        self.bounded(CALL_MAX, self.engine.fingerprint()).await
+    }
+
+    /// Whether `role` may be handed out as the target is now; the answer holds for a minute.
+    ///
+    /// # Errors
+    /// As the engine says.
+    pub async fn vet(&self, role: &Role) -> Result<Vec<String>, EngineError> {
+        let now = clock::boot();
+        let known = self.vetted.with(|all| all.get(&role.name).cloned());
+        if let Some(v) = known.filter(|v| v.until > now && v.settings == role.settings) {
+            return Ok(v.dangerous);
+        }
+        let dangerous = self.bounded(CALL_MAX, self.engine.vet(&role.settings)).await?;
+        let vetted = Vetted { settings: role.settings.clone(), until: now + VET_HOLDS, dangerous: dangerous.clone() };
+        self.vetted.with(|all| all.insert(role.name.clone(), vetted));
+        Ok(dangerous)
+    }
+
+    /// Queues one mint and waits for its outcome.
+    ///
+    /// # Errors
+    /// See [`MintRefusal`].
+    pub async fn mint(&self, order: MintOrder, time_left: Duration) -> Result<Minted, MintRefusal> {
+        let (answer, outcome) = oneshot::channel();
+        let waiting = Waiting { order, give_up_at: clock::boot() + time_left, answer };
+        self.mints.try_send(waiting).map_err(|_| MintRefusal::QueueFull)?;
+        let unknown = || Err(EngineError::unknown("the mint was lost on its way to the target"));
+        let result = outcome.await.unwrap_or_else(|_| unknown());
+        self.note(result.as_ref().err());
+        result.map_err(MintRefusal::Engine)
+    }
+
+    /// Moves one expiry in the target.
+    ///
+    /// # Errors
+    /// As the engine says.
+    pub async fn renew(&self, order: RenewOrder) -> Result<(), EngineError> {
+        let orders = [order];
+        self.bounded(CALL_MAX, async {
+            let none = || Err(EngineError::unknown("the engine gave no answer"));
+            self.engine.renew(&orders).await.into_iter().next().unwrap_or_else(none)
+        })
+        .await
+    }
+
+    /// Ends a batch; one answer per order.
+    pub async fn revoke(self: &Arc<Self>, orders: Vec<RevokeOrder>) -> Vec<Result<(), EngineError>> {
+        let count = orders.len();
+        let this = self.clone();
+        // A task of its own, so that a panic in an engine is one failed try and not the end of the reaper.
+        let call =
+            tokio::spawn(async move { tokio::time::timeout(this.revoke_max, this.engine.revoke(&orders)).await });
+        let mut results = match call.await {
+            Ok(Ok(results)) => results,
+            Ok(Err(_)) => vec![Err(EngineError::unknown("the target did not answer in time")); count],
+            Err(_) => vec![Err(EngineError::unknown("the engine failed; its log has more")); count],
+        };
+        results.resize_with(count, || Err(EngineError::unknown("the engine gave no answer")));
+        self.note(results.iter().find_map(|r| r.as_ref().err()));
+        results
+    }
+
+    /// One page of our accounts in the target.
+    ///
+    /// # Errors
+    /// As the engine says.
+    pub async fn list(&self, mark: &Mark, after: Option<&str>, limit: usize) -> Result<Listing, EngineError> {
+        self.bounded(CALL_MAX, self.engine.list(mark, after, limit)).await
+    }
+
+    async fn bounded<T>(
+        &self,
+        max: Duration,
+        call: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        let result = tokio::time::timeout(max, call)
+            .await
+            .unwrap_or_else(|_| Err(EngineError::unknown("the target did not answer in time")));
+        self.note(result.as_ref().err());
+        result
+    }
+
+    /// A refusal is an answer: the target is there.
+    fn note(&self, error: Option<&EngineError>) {
+        let trouble = match error {
+            None | Some(EngineError::Refused { .. }) => None,
+            Some(e) => Some(e.to_string()),
+        };
+        self.metrics.target_answers(&self.name, trouble.is_none());
+        let news = self.trouble.with(|t| std::mem::replace(t, trouble.clone())) != trouble;
+        match (&trouble, news) {
+            (Some(why), true) => tracing::warn!(target_name = %self.name, why = %why, "target in trouble"),
+            (None, true) => tracing::info!(target_name = %self.name, "target answers again"),
+            _ => {}
+        }
+    }
+}
+
+/// A value behind a lock that is never held across an await.
+mod parking {
+    use std::sync::{Mutex, PoisonError};
+
+    #[derive(Default)]
+    pub(super) struct Slot<T>(Mutex<T>);
+
+    impl<T> Slot<T> {
+        pub(super) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+            // A panic while it was held leaves a plain value behind: nothing to distrust.
+            f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+
+        pub(super) fn get(&self) -> T
+        where
+            T: Clone,
+        {
+            self.with(|t| t.clone())
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Decide, and put the decision on record before anything is done (law 2).
+
+use std::collections::BTreeMap;
+
+use leasehold_sdk::{LeaseId, random};
+
+use super::{Broker, Failure, RequestId};
+use crate::audit::Event;
+use crate::domain::caller::{Caller, Proof};
+use crate::domain::grant::Action;
+use crate::policy::{self, Decision, Question, Rules};
+
+/// A decision that allowed something, on record. Only [`Broker::authorize`] makes one.
+#[derive(Debug)]
+pub(super) struct Permit {
+    /// The audit log has it too.
+    pub decision_id: String,
+}
+
+/// What a caller wants to do.
+pub(super) struct Deed<'a> {
+    pub action: Action,
+    pub role: Option<&'a str>,
+    pub lease: Option<LeaseId>,
+    pub params: &'a BTreeMap<String, String>,
+    /// Rights that the role has and should not be handed out unnoticed.
+    pub dangerous: Vec<String>,
+    /// The lease is the caller's own: reading and revoking it needs no grant.
+    pub own: bool,
+}
+
+impl<'a> Deed<'a> {
+    pub(super) fn on_role(action: Action, role: &'a str, params: &'a BTreeMap<String, String>) -> Self {
+        Self { action, role: Some(role), lease: None, params, dangerous: Vec::new(), own: false }
+    }
+
+    /// What concerns the broker as a whole.
+    pub(super) fn on_broker(action: Action) -> Self {
+        Self { action, role: None, lease: None, params: no_params(), dangerous: Vec::new(), own: false }
+    }
+}
+
+/// For deeds that take no params.
+pub(super) fn no_params() -> &'static BTreeMap<String, String> {
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+    &NONE
+}
+
+pub(super) fn new_decision_id() -> String {
+    format!("d-{}", data_encoding::HEXLOWER.encode(&random::bytes::<10>()))
+}
+
+impl Broker {
+    /// The bare answer, for looking before leaping; nothing is put on record.
+    pub(super) fn would(&self, rules: &Rules, caller: &Caller, deed: &Deed<'_>) -> Decision {
+        if deed.own {
+            return Decision::Allowed { grant: String::new() };
+        }
+        policy::decide(
+            rules,
+            Question { identity: &caller.id, action: deed.action, role: deed.role, params: deed.params },
+        )
+    }
+
+    /// Decides and waits until the decision is on record.
+    ///
+    /// # Errors
+    /// [`Failure::Denied`]; [`Failure::AuditAway`] when something allowed could not be recorded.
+    pub(super) async fn authorize(
+        &self,
+        rules: &Rules,
+        caller: &Caller,
+        request: &RequestId,
+        deed: Deed<'_>,
+    ) -> Result<Permit, Failure> {
+        let decision = self.would(rules, caller, &deed);
+        let decision_id = new_decision_id();
+        self.metrics.decision(deed.action.as_str(), decision.allowed());
+        let (grant, reason) = match &decision {
+            Decision::Allowed { grant } => (Some(grant.clone()).filter(|g| !g.is_empty()), None),
+            Decision::Denied(why) => (None, Some(why.to_string())),
+        };
+        let Proof::Certificate { sha256, .. } = &caller.proof;
+        let written = self
+            .audit
+            .write(Event::Decision {
+                decision_id: decision_id.clone(),
+                request_id: request.0.clone(),
+                identity: caller.id.to_string(),
+                cert_sha256: sha256.clone(),
+                action: deed.action.to_string(),
+                role: deed.role.map(str::to_owned),
+                lease: deed.lease,
+                params: deed.params.clone(),
+                allowed: decision.allowed(),
+                grant,
+                reason: reason.clone(),
+                dangerous: deed.dangerous,
+            })
+            .await;
+        match reason {
+            // A refusal stands whether or not it could be recorded.
+            Some(reason) => Err(Failure::Denied { decision_id, reason }),
+            None => written.map(|()| Permit { decision_id }).map_err(Failure::from),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Small duties of the broker: the clock's watch, the outbox of audit lines, what must be kept for the next start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Broker;
+use crate::audit::Event;
+use crate::store::{OutboxLine, StoreError};
+
+/// Between two rounds.
+const ROUND: Duration = Duration::from_secs(2);
+
+/// Longest wait for a bell before the outbox is looked at again.
+const OUTBOX_LOOK: Duration = Duration::from_secs(1);
+
+/// Lines moved from the outbox to the log at once.
+const OUTBOX_BATCH: usize = 500;
+
+/// Clock, marks and small memories, every two seconds.
+pub(super) async fn rounds(broker: Arc<Broker>) {
+    let mut stop = broker.tasks.stop_signal();
+    while !*stop.borrow() {
+        if let Err(e) = broker.round().await {
+            tracing::warn!(error = %e, "the store cannot be reached for housekeeping; it is tried again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ROUND) => {}
+            _ = stop.changed() => {}
+        }
+    }
+    // The last word of this run: the next one starts from it.
+    let _ = broker.keep_marks().await;
+}
+
+/// Moves the audit lines of endings from the store to the log, in their order, until the broker stops and none is left.
+pub(super) async fn outbox(broker: Arc<Broker>) {
+    let mut stop = broker.tasks.stop_signal();
+    loop {
+        let stopping = *stop.borrow();
+        match broker.move_lines().await {
+            Ok(0) if stopping => return,
+            Ok(0) => {}
+            Ok(_) => continue,
+            Err(e) => {
+                tracing::warn!(error = %e, "audit lines of endings wait in the store");
+                if stopping {
+                    return;
+                }
+            }
+        }
+        tokio::select! {
+            () = broker.changes.outbox.notified() => {}
+            () = tokio::time::sleep(OUTBOX_LOOK) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+impl Broker {
+    async fn round(&self) -> Result<(), StoreError> {
+        let limits = self.current().config.limits.clone();
+        let was_off = self.clock.trouble().is_some();
+        let skew_ms = self.clock.compare(&*self.store, &limits).await?;
+        self.metrics.clock_skew(skew_ms);
+        match (was_off, self.clock.trouble()) {
+            (false, Some(why)) => tracing::error!(why = %why, "the clock is off: nothing is minted or reaped"),
+            (true, None) => tracing::info!("the clock is right again"),
+            _ => {}
+        }
+        let now = self.clock.now();
+        let (due, _) = self.store.due_and_live(now).await?;
+        self.metrics.leases_now(due, &self.store.live_by_target().await?);
+        self.rates.forget_quiet();
+        self.keep_marks().await
+    }
+
+    async fn keep_marks(&self) -> Result<(), StoreError> {
+        if self.clock.trouble().is_none() {
+            self.store.raise_high_water(self.clock.now()).await?;
+        }
+        self.keep_audit_head().await
+    }
+
+    /// The head of the chain, so that a cut tail is found later.
+    pub(super) async fn keep_audit_head(&self) -> Result<(), StoreError> {
+        let head = self.audit.head();
+        if head.seq == 0 { Ok(()) } else { self.store.keep_audit_head(&self.chain, &head).await }
+    }
+
+    /// Answers how many lines were moved.
+    async fn move_lines(&self) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+        let lines = self.store.outbox(OUTBOX_BATCH).await?;
+        let Some(last) = lines.last().map(|line| line.number) else { return Ok(0) };
+        let count = lines.len();
+        let events: Vec<Event> = lines.into_iter().map(event_of).collect();
+        self.audit.write_all(&events).await?;
+        self.store.outbox_done(last).await?;
+        Ok(count)
+    }
+}
+
+fn event_of(line: OutboxLine) -> Event {
+    Event::Lease { change: line.change, changed_at: line.at, expires_at: None, outbox: Some(line.number) }
+}

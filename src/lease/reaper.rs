@@ -1,0 +1,166 @@
+//! The reapers: two loops per target, one for leases that fall due and one for those that could not be ended before, so
+//! that what is stuck delays nothing (law 7). No input, idempotent, periodic and signalled: the same path after a crash.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_sdk::{AccountName, EngineError, LeaseId, Revocable, RevokeOrder, Timestamp, random};
+use tokio::sync::watch;
+
+use super::Broker;
+use crate::domain::lease::EndedBy;
+use crate::engine::TargetHandle;
+use crate::limits::Limits;
+use crate::store::{Outcome, Row, Settled, StoreError, Turn};
+
+/// Longest sleep: leases that another broker recorded ring no bell here.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The loop of one target and turn; ends when the broker stops.
+pub(super) async fn run(broker: Arc<Broker>, target: Arc<TargetHandle>, turn: Turn) {
+    let bell = broker.changes.bell(&target.name);
+    let mut stop = broker.tasks.stop_signal();
+    broker.wait_for_first_survey(&target.name, &mut stop).await;
+    while !*stop.borrow() {
+        // Listening starts before looking, so that a bell between the two is heard.
+        let rung = bell.notified();
+        let pause = match broker.reap_once(&target, turn).await {
+            Ok(0) => broker.pause_until_due(&target, turn).await,
+            Ok(_) => continue,
+            Err(e) => {
+                tracing::warn!(target_name = %target.name, error = %e, "the reaper cannot reach the store; it tries again");
+                LOOK_AGAIN
+            }
+        };
+        tokio::select! {
+            () = rung => {}
+            () = tokio::time::sleep(pause) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+impl Broker {
+    /// Claims one batch and ends it. Answers how many leases it tried.
+    async fn reap_once(self: &Arc<Self>, target: &Arc<TargetHandle>, turn: Turn) -> Result<usize, StoreError> {
+        if self.clock.trouble().is_some() || self.clock.held_for().is_some() || self.is_held(&target.name) {
+            return Ok(0);
+        }
+        let current = self.current();
+        let limits = &current.config.limits;
+        let now = self.clock.now();
+        let claimed_until = now.plus(2 * Duration::from_millis(limits.revoke_milliseconds_max));
+        let rows = self.store.claim_due(&target.name, turn, now, claimed_until, target.revoke_batch_max()).await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let tried = rows.len();
+        let fell_due = |row: &Row| if row.lease.ended_by == Some(EndedBy::Expiry) { row.lease.expires_at } else { now };
+        let due: HashMap<LeaseId, Timestamp> = rows.iter().map(|row| (row.lease.id, fell_due(row))).collect();
+        let settled = self.end_in_target(target, rows, limits).await;
+        let dead_at = self.clock.now();
+        for Settled { id, outcome } in &settled {
+            let dead = !matches!(outcome, Outcome::Again { .. });
+            self.metrics.revocation(&target.name, dead, dead_at.since(due.get(id).copied().unwrap_or(now)));
+        }
+        let ids: Vec<_> = settled.iter().map(|s| s.id).collect();
+        self.store.settle(settled, dead_at).await?;
+        ids.into_iter().for_each(|id| self.changes.tell(id));
+        self.changes.outbox.notify_one();
+        Ok(tried)
+    }
+
+    async fn end_in_target(
+        self: &Arc<Self>,
+        target: &Arc<TargetHandle>,
+        rows: Vec<Row>,
+        limits: &Limits,
+    ) -> Vec<Settled> {
+        let mut settled = Vec::with_capacity(rows.len());
+        let (mut orders, mut asked) = (Vec::new(), Vec::new());
+        for row in rows {
+            match self.may_end(&row) {
+                Verdict::Ask => {
+                    orders.push(RevokeOrder { plan: row.plan, receipt: row.receipt, mint_deadline: row.mint_deadline });
+                    asked.push(row.lease);
+                }
+                Verdict::Over => settled.push(Settled { id: row.lease.id, outcome: Outcome::Expired }),
+                Verdict::NotOurs(error) => {
+                    let outcome = Outcome::Again { error, at: self.retry_at(row.lease.attempts, None, limits) };
+                    settled.push(Settled { id: row.lease.id, outcome });
+                }
+            }
+        }
+        if orders.is_empty() {
+            return settled;
+        }
+        for (lease, result) in asked.into_iter().zip(target.revoke(orders).await) {
+            let outcome = match result {
+                Ok(()) => Outcome::Dead,
+                Err(e) => {
+                    tracing::warn!(lease = %lease.id, target_name = %target.name, attempts = lease.attempts + 1, why = %e,
+                        "the lease could not be ended; it is tried again");
+                    let after = if let EngineError::Retry { after, .. } = &e { *after } else { None };
+                    Outcome::Again { error: e.to_string(), at: self.retry_at(lease.attempts, after, limits) }
+                }
+            };
+            settled.push(Settled { id: lease.id, outcome });
+        }
+        settled
+    }
+
+    /// Law 10: an edited row must not make the broker drop somebody else's account.
+    fn may_end(&self, row: &Row) -> Verdict {
+        let cluster = self.current().config.broker.cluster.clone();
+        let own = AccountName::new(cluster, self.store.tag().clone(), row.lease.id);
+        if row.plan.account != own || row.lease.account != own {
+            return Verdict::NotOurs(format!(
+                "its row names the account {}, but the account of this lease is {own}: the row was changed by another hand, \
+                 and nothing is dropped by it",
+                row.plan.account
+            ));
+        }
+        // What nobody can revoke ends by its target's clock, and is never called revoked (law 5).
+        if row.plan.revocable == Revocable::None && row.receipt.is_some() {
+            return Verdict::Over;
+        }
+        Verdict::Ask
+    }
+
+    /// When to try again: capped, growing, and spread by a fifth so that a recovered target is not met by all at once.
+    fn retry_at(&self, attempts: u32, after: Option<Duration>, limits: &Limits) -> Timestamp {
+        let first = Duration::from_millis(limits.revoke_retry_milliseconds_min);
+        let most = Duration::from_millis(limits.revoke_retry_milliseconds_max);
+        let wait = first.saturating_mul(2u32.saturating_pow(attempts.min(20))).min(most);
+        // An engine that knows when the answer will be known is taken at its word, but never beyond the cap.
+        let wait = after.map_or(wait, |known| known.min(most));
+        self.clock.now().plus(wait.mul_f64(1.0 + random::fraction() / 5.0))
+    }
+
+    async fn pause_until_due(&self, target: &TargetHandle, turn: Turn) -> Duration {
+        match self.store.next_due(&target.name, turn).await {
+            Ok(Some(due)) => due.since(self.clock.now()).clamp(Duration::from_millis(5), LOOK_AGAIN),
+            _ => LOOK_AGAIN,
+        }
+    }
+
+    /// The first look at a target comes before the first lease is ended there: only it can tell that the store is an older
+    /// copy of itself, by which what lives would be ended by mistake. A target that cannot be looked at is no reason to wait.
+    async fn wait_for_first_survey(&self, target: &str, stop: &mut watch::Receiver<bool>) {
+        let mut surveyed = self.surveyed(target);
+        tokio::select! {
+            _ = surveyed.wait_for(|done| *done) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+}
+
+enum Verdict {
+    /// The target is to end it.
+    Ask,
+    /// It ended by the target's own clock.
+    Over,
+    /// The row does not fit its lease.
+    NotOurs(String),
+}

@@ -1,0 +1,297 @@
+//! The reconciler: compares what exists in a target with the leases that should be there.
+//!
+//! The list is read before the store, so with law 1 an account without a live lease can only mean that the store forgot it.
+//! What looks wrong is looked at a second time before anything is done about it: a lease may have come or gone in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use leasehold_sdk::{AccountName, EngineError, LeaseId, Listing, Mark, RevokeOrder, Timestamp};
+use tokio::sync::watch;
+
+use super::{Broker, StrayOrder, TargetReport};
+use crate::audit::Event;
+use crate::domain::lease::{EndedBy, State};
+use crate::engine::TargetHandle;
+use crate::store::StoreError;
+
+/// Accounts and leases read at once.
+const PAGE: usize = 1000;
+
+/// Pages of one survey: a target that lists for ever is not believed (law 7).
+const PAGES_MAX: usize = 10_000;
+
+/// Strays ended at once.
+const BATCH: usize = 100;
+
+/// What is known of each target from its surveys.
+#[derive(Default)]
+pub(super) struct Surveys(Mutex<BTreeMap<String, Known>>);
+
+struct Known {
+    /// A first look was taken, or could not be.
+    done: watch::Sender<bool>,
+    /// The store was found to be an older copy of itself: nothing is ended there until an operator says.
+    held: bool,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { done: watch::Sender::new(false), held: false }
+    }
+}
+
+impl Surveys {
+    fn with<R>(&self, target: &str, f: impl FnOnce(&mut Known) -> R) -> R {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        f(all.entry(target.to_owned()).or_default())
+    }
+}
+
+/// What one look at a target found.
+#[derive(Default)]
+struct Survey {
+    strays: BTreeSet<LeaseId>,
+    vanished: BTreeSet<LeaseId>,
+    /// Accounts of our cluster under another store's tag.
+    foreign: u64,
+}
+
+/// Why a look failed.
+enum Blind {
+    Target(EngineError),
+    Store(StoreError),
+}
+
+/// How a pass treats what it finds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Orders {
+    pub dry_run: bool,
+    pub strays: Option<StrayOrder>,
+}
+
+/// The loop of one target; ends when the broker stops.
+pub(super) async fn run(broker: Arc<Broker>, target: Arc<TargetHandle>) {
+    let mut stop = broker.tasks.stop_signal();
+    while !*stop.borrow() {
+        let report = broker.reconcile_target(&target, Orders::default()).await;
+        if let Some(error) = &report.error {
+            tracing::warn!(target_name = %target.name, why = %error, "the target could not be compared with its leases");
+        }
+        let pause = Duration::from_secs(broker.current().config.limits.reconcile_seconds);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+impl Broker {
+    /// Whether nothing is ended in the target until an operator says what its newer accounts are.
+    pub(super) fn is_held(&self, target: &str) -> bool {
+        self.surveys.with(target, |known| known.held)
+    }
+
+    /// Becomes true once a first look at the target was taken, or could not be.
+    pub(super) fn surveyed(&self, target: &str) -> watch::Receiver<bool> {
+        self.surveys.with(target, |known| known.done.subscribe())
+    }
+
+    /// One pass over one target.
+    pub(super) async fn reconcile_target(&self, target: &Arc<TargetHandle>, orders: Orders) -> TargetReport {
+        let mut report = TargetReport { target: target.name.clone(), ..TargetReport::default() };
+        match self.survey_twice(target).await {
+            Ok(found) => {
+                report.foreign = found.foreign;
+                if let Err(e) = self.treat(target, found, orders, &mut report).await {
+                    report.error = Some(e.to_string());
+                }
+            }
+            Err(Blind::Target(e)) => report.error = Some(e.to_string()),
+            Err(Blind::Store(e)) => report.error = Some(e.to_string()),
+        }
+        self.metrics.reconciled(&target.name, report.error.is_some(), report.strays.iter().map(|(_, done, _)| *done));
+        self.surveys.with(&target.name, |known| known.done.send_replace(true));
+        report
+    }
+
+    /// Only what two looks agree on counts.
+    async fn survey_twice(&self, target: &TargetHandle) -> Result<Survey, Blind> {
+        let first = self.survey(target).await?;
+        if first.strays.is_empty() && first.vanished.is_empty() {
+            return Ok(first);
+        }
+        let second = self.survey(target).await?;
+        Ok(Survey {
+            strays: &first.strays & &second.strays,
+            vanished: &first.vanished & &second.vanished,
+            foreign: second.foreign,
+        })
+    }
+
+    async fn survey(&self, target: &TargetHandle) -> Result<Survey, Blind> {
+        let mark = self.mark();
+        let mut survey = Survey::default();
+        let mut listed = BTreeSet::new();
+        let mut after: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            match target.list(&mark, after.as_deref(), PAGE).await.map_err(Blind::Target)? {
+                Listing::NotListable => return Ok(Survey::default()),
+                Listing::Page { accounts, next } => {
+                    for account in accounts.into_iter().map(|a| a.account) {
+                        if account.cluster() == &mark.cluster && account.tag() == &mark.tag {
+                            listed.insert(account.lease());
+                        } else {
+                            survey.foreign += 1;
+                        }
+                    }
+                    // A page that does not move on would never end.
+                    if next.is_none() || next <= after {
+                        return self.compare(target, listed, survey).await.map_err(Blind::Store);
+                    }
+                    after = next;
+                }
+            }
+        }
+        Err(Blind::Target(EngineError::refused("it lists more accounts than it can have")))
+    }
+
+    async fn compare(
+        &self,
+        target: &TargetHandle,
+        mut listed: BTreeSet<LeaseId>,
+        mut survey: Survey,
+    ) -> Result<Survey, StoreError> {
+        let mut after = None;
+        loop {
+            let rows = self.store.live_of_target(&target.name, after, PAGE).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.lease.id);
+            for row in rows {
+                if !listed.remove(&row.lease.id) && row.lease.state == State::Active {
+                    survey.vanished.insert(row.lease.id);
+                }
+            }
+        }
+        survey.strays = listed;
+        Ok(survey)
+    }
+
+    async fn treat(
+        &self,
+        target: &Arc<TargetHandle>,
+        found: Survey,
+        orders: Orders,
+        report: &mut TargetReport,
+    ) -> Result<(), StoreError> {
+        let newest = self.store.newest_lease().await?;
+        let (newer, older): (Vec<_>, Vec<_>) = found.strays.into_iter().partition(|id| Some(*id) > newest);
+        self.treat_newer(target, newer, orders, report).await?;
+        if orders.dry_run {
+            report.strays.extend(older.iter().map(|id| (self.account(*id).to_string(), "would_revoke", None)));
+            report.vanished.extend(found.vanished);
+            return Ok(());
+        }
+        // While it is open whether the store is the right one, nothing is ended on its word.
+        if self.is_held(&target.name) {
+            let why = Some("nothing is ended here until an operator decides on the newer accounts".to_owned());
+            report.strays.extend(older.iter().map(|id| (self.account(*id).to_string(), "held", why.clone())));
+            return Ok(());
+        }
+        self.end_strays(target, older, report).await;
+        for id in found.vanished {
+            tracing::warn!(lease = %id, target_name = %target.name, "the account is gone from its target; the lease is ended");
+            self.end_now(id, EndedBy::Vanished).await?;
+            report.vanished.push(id);
+        }
+        Ok(())
+    }
+
+    /// Strays that are newer than the newest mint: proof that the store is an older copy of itself.
+    async fn treat_newer(
+        &self,
+        target: &Arc<TargetHandle>,
+        newer: Vec<LeaseId>,
+        orders: Orders,
+        report: &mut TargetReport,
+    ) -> Result<(), StoreError> {
+        let Some(newest) = newer.last().copied() else {
+            if !orders.dry_run {
+                self.surveys.with(&target.name, |known| known.held = false);
+            }
+            return Ok(());
+        };
+        match orders.strays {
+            Some(StrayOrder::Revoke) if !orders.dry_run => {
+                self.end_strays(target, newer, report).await;
+                self.store.raise_newest_lease(newest).await?;
+                self.surveys.with(&target.name, |known| known.held = false);
+            }
+            Some(StrayOrder::Adopt) if !orders.dry_run => {
+                for id in newer {
+                    self.adopt(target, id).await?;
+                    self.put_stray_on_record(target, id, "adopted", None).await;
+                    report.strays.push((self.account(id).to_string(), "adopted", None));
+                }
+                self.surveys.with(&target.name, |known| known.held = false);
+            }
+            _ => {
+                self.surveys.with(&target.name, |known| known.held = true);
+                let why = "newer than anything this store has recorded: the store is an older copy of itself. Automatic \
+                           revocation in this target is stopped; run `leasehold reconcile --adopt` or `--revoke`";
+                tracing::error!(target_name = %target.name, accounts = newer.len(), "{why}");
+                for id in newer {
+                    self.put_stray_on_record(target, id, "held", Some(why)).await;
+                    report.strays.push((self.account(id).to_string(), "held", Some(why.to_owned())));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn end_strays(&self, target: &Arc<TargetHandle>, strays: Vec<LeaseId>, report: &mut TargetReport) {
+        if strays.is_empty() {
+            return;
+        }
+        let fingerprint = match target.fingerprint().await {
+            Ok(fingerprint) => fingerprint,
+            Err(e) => return report.error = Some(e.to_string()),
+        };
+        for batch in strays.chunks(BATCH) {
+            let order = |id: &LeaseId| RevokeOrder {
+                plan: target.engine().plan_for_stray(&self.account(*id), &fingerprint),
+                receipt: None,
+                // It is there, so nothing that could still make it is waited for.
+                mint_deadline: Timestamp::from_unix_ms(0),
+            };
+            let results = target.revoke(batch.iter().map(order).collect()).await;
+            for (id, result) in batch.iter().zip(results) {
+                let (done, note) = match result {
+                    Ok(()) => ("revoked", None),
+                    Err(e) => ("failed", Some(e.to_string())),
+                };
+                self.put_stray_on_record(target, *id, done, note.as_deref()).await;
+                report.strays.push((self.account(*id).to_string(), done, note));
+            }
+        }
+    }
+
+    async fn put_stray_on_record(&self, target: &TargetHandle, id: LeaseId, done: &str, note: Option<&str>) {
+        let account = self.account(id).to_string();
+        tracing::warn!(target_name = %target.name, account = %account, done, "an account of ours had no live lease");
+        let event =
+            Event::Stray { target: target.name.clone(), account, done: done.to_owned(), note: note.map(str::to_owned) };
+        if let Err(e) = self.audit.write(event).await {
+            tracing::error!(error = %e, "a stray could not be put on record");
+        }
+    }
+
+    pub(super) fn account(&self, id: LeaseId) -> AccountName {
+        AccountName::new(self.current().config.broker.cluster.clone(), self.store.tag().clone(), id)
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { cluster: self.current().config.broker.cluster.clone(), tag: self.store.tag().clone() }
+    }
+}

@@ -1,0 +1,200 @@
+//! Start, reload and stop of the broker's loops.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use leasehold_sdk::{EngineError, clock};
+use tokio::sync::Mutex;
+
+use super::changes::Changes;
+use super::clock::BrokerClock;
+use super::rates::Rates;
+use super::reconciler::Surveys;
+use super::tasks::Tasks;
+use super::{Broker, Current, Parts, housekeeping, memory, reaper, reconciler};
+use crate::audit::{Event, HandshakeGate};
+use crate::config::{self, Config, Remembered};
+use crate::engine::Engines;
+use crate::store::{StoreError, Turn};
+
+/// How long a start waits for a target's word on its roles: a target that is down is no reason not to start.
+const VET_AT_START: Duration = Duration::from_secs(5);
+
+/// Why a new configuration was not taken; the running one is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadRefused {
+    /// It would leave leases behind, or changes what needs a restart.
+    #[error("{0}")]
+    Config(config::ConfigErrors),
+    /// A role is too strong, or names what is not there.
+    #[error("{0}")]
+    Role(String),
+    /// The leases could not be counted.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the targets are could not be kept for the next start.
+    #[error("{}: {why}", file.display())]
+    Memory {
+        /// Where it is kept.
+        file: std::path::PathBuf,
+        /// Why not.
+        why: std::io::Error,
+    },
+}
+
+impl Broker {
+    /// A broker from its parts. Its loops start with [`Broker::start`].
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the configuration does not fit the leases in it.
+    pub async fn new(parts: Parts) -> Result<Arc<Self>, ReloadRefused> {
+        let Parts { config, store, audit, metrics, chain, own_id } = parts;
+        let live = store.live_by_target().await?;
+        let known = memory::recall(&config, &live);
+        config::changes(&known, &config).refuse_orphans(&config, &live).map_err(ReloadRefused::Config)?;
+        memory::keep(&config)?;
+        let (clock, jump) = BrokerClock::start(&*store).await?;
+        let (due, alive) = store.due_and_live(clock.now()).await?;
+        if clock.judge_jump(jump, due, alive, &config.limits) {
+            tracing::error!(
+                due,
+                alive,
+                jump_seconds = jump.as_secs(),
+                hold_seconds = config.limits.sweep_hold_seconds,
+                "the clock is far ahead of the last run and an unusual share of all leases would end at once: \
+                 the sweep is held; if the clock is wrong, set it right and restart now"
+            );
+        }
+        let engines = Engines::of(&config, &Engines::default(), &metrics);
+        Ok(Arc::new(Self {
+            rates: Rates::new(&config.limits),
+            gate: HandshakeGate::new(config.limits.refused_handshakes_audited_per_minute),
+            current: ArcSwap::from_pointee(Current { config, engines }),
+            reloading: Mutex::new(()),
+            changes: Changes::new(),
+            surveys: Surveys::default(),
+            tasks: Tasks::new(),
+            stopping: AtomicBool::new(false),
+            store,
+            audit,
+            metrics,
+            clock,
+            chain,
+            own_id,
+        }))
+    }
+
+    /// Refuses roles that their targets say are too strong; targets that do not answer are asked again before a mint.
+    ///
+    /// # Errors
+    /// [`ReloadRefused::Role`] with the line of the role.
+    pub async fn vet_roles(&self) -> Result<(), ReloadRefused> {
+        let current = self.current();
+        vet(&current.config, &current.engines).await
+    }
+
+    /// Starts the loops.
+    pub async fn start(self: &Arc<Self>) {
+        self.tasks.replace(" housekeeping", vec![tokio::spawn(housekeeping::rounds(self.clone()))]);
+        self.tasks.replace(" outbox", vec![tokio::spawn(housekeeping::outbox(self.clone()))]);
+        let current = self.current();
+        for target in current.engines.iter() {
+            self.start_loops(target);
+        }
+        self.tell_broker("started", None).await;
+    }
+
+    fn start_loops(self: &Arc<Self>, target: &Arc<crate::engine::TargetHandle>) {
+        let loops = vec![
+            tokio::spawn(reaper::run(self.clone(), target.clone(), Turn::First)),
+            tokio::spawn(reaper::run(self.clone(), target.clone(), Turn::Again)),
+            tokio::spawn(reconciler::run(self.clone(), target.clone())),
+        ];
+        self.tasks.replace(&target.name, loops);
+    }
+
+    /// Takes a new configuration whole, or refuses it whole.
+    ///
+    /// # Errors
+    /// See [`ReloadRefused`]; the running configuration is then kept.
+    pub async fn reload(self: &Arc<Self>, config: Config) -> Result<(), ReloadRefused> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let old = self.current();
+        let result = self.try_reload(&old, config).await;
+        match &result {
+            Ok(()) => self.tell_broker("reloaded", None).await,
+            Err(e) => self.tell_broker("reload_refused", Some(e.to_string())).await,
+        }
+        result
+    }
+
+    async fn try_reload(self: &Arc<Self>, old: &Current, config: Config) -> Result<(), ReloadRefused> {
+        let live = self.store.live_by_target().await?;
+        config::needs_restart(&old.config, &config).map_err(ReloadRefused::Config)?;
+        config::changes(&Remembered::of(&old.config), &config)
+            .refuse_orphans(&config, &live)
+            .map_err(ReloadRefused::Config)?;
+        let engines = Engines::of(&config, &old.engines, &self.metrics);
+        vet(&config, &engines).await?;
+        self.audit.set_config_hash(config.hash.clone());
+        memory::keep(&config)?;
+        self.metrics.config_loaded(clock::wall());
+        self.metrics.show_limits(&config.limits);
+        self.current.store(Arc::new(Current { config, engines: engines.clone() }));
+        for target in engines.iter() {
+            if !old.engines.get(&target.name).is_some_and(|known| Arc::ptr_eq(known, target)) {
+                self.start_loops(target);
+            }
+        }
+        for name in self.tasks.names() {
+            if !name.starts_with(' ') && engines.get(&name).is_none() {
+                self.tasks.end(&name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops: nothing new is begun, what is under way is finished, the log is closed.
+    pub async fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.tell_broker("stopping", None).await;
+        let max = Duration::from_millis(self.current().config.limits.shutdown_milliseconds_max);
+        self.tasks.stop(max).await;
+        self.gate.write_counted(&self.audit).await;
+        if let Err(e) = self.audit.close().await {
+            tracing::error!(error = %e, "the audit log could not be closed cleanly");
+        }
+        let _ = self.keep_audit_head().await;
+    }
+
+    async fn tell_broker(&self, what: &str, note: Option<String>) {
+        let event = Event::Broker { what: what.to_owned(), note };
+        if let Err(e) = self.audit.write(event).await {
+            tracing::error!(error = %e, what, "could not be put on record");
+        }
+    }
+}
+
+/// Asks every target at once what it thinks of its roles.
+async fn vet(config: &Config, engines: &Engines) -> Result<(), ReloadRefused> {
+    let asked = config.rules.roles.values().filter_map(|role| {
+        let target = engines.get(&role.target).filter(|t| !t.retired)?;
+        Some(async move { (role, tokio::time::timeout(VET_AT_START, target.vet(role)).await) })
+    });
+    for (role, answer) in futures_util::future::join_all(asked).await {
+        match answer {
+            Ok(Err(EngineError::Refused { why })) => {
+                let key = format!("roles.{}", role.name);
+                return Err(ReloadRefused::Role(config.error(&key, why.as_str()).to_string()));
+            }
+            Ok(Err(e)) => {
+                tracing::warn!(role = %role.name, why = %e, "the role could not be checked in its target yet")
+            }
+            Err(_) => tracing::warn!(role = %role.name, "the role could not be checked in its target yet: no answer"),
+            Ok(Ok(_)) => {}
+        }
+    }
+    Ok(())
+}

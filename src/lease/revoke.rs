@@ -1,0 +1,120 @@
+//! Ending leases: one, or many in one durable order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_sdk::LeaseId;
+
+use super::authorize::{Deed, new_decision_id, no_params};
+use super::{Broker, Failure, ManyAsk, Matching, OrderTaken, RequestId};
+use crate::audit::Event;
+use crate::domain::caller::Caller;
+use crate::domain::grant::Action;
+use crate::domain::lease::{EndedBy, Lease};
+use crate::store::{Filter, StoreError};
+
+/// How long a revocation waits for the lease to be dead before it answers "being ended".
+const WAIT_FOR_DEAD: Duration = Duration::from_secs(5);
+
+impl Broker {
+    /// Ends one lease: the caller's own, or another's with a `revoke` grant on its role. Answers it as it stands after a
+    /// short wait: dead, or still `revoking`.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn revoke(self: &Arc<Self>, caller: &Caller, request: &RequestId, id: LeaseId) -> Result<Lease, Failure> {
+        let lease = self.store.get(id).await?.ok_or(Failure::NotFound)?.lease;
+        let own = lease.identity == caller.id;
+        let rules = self.current().config.rules.clone();
+        let deed = Deed {
+            action: Action::Revoke,
+            role: Some(&lease.role),
+            lease: Some(id),
+            params: no_params(),
+            dangerous: Vec::new(),
+            own,
+        };
+        if !own && !self.may_see(&rules, caller, &lease) {
+            return Err(Failure::NotFound);
+        }
+        // Ending never waits for audit (law 2): a permit that could not be recorded is still a permit to end.
+        match self.authorize(&rules, caller, request, deed).await {
+            Ok(_) | Err(Failure::AuditAway { .. }) => {}
+            Err(refused) => return Err(refused),
+        }
+        let mut news = self.changes.listen();
+        if lease.state.is_live() {
+            self.end_now(id, if own { EndedBy::Caller } else { EndedBy::Operator }).await?;
+        }
+        self.wait_until(&mut news, id, WAIT_FOR_DEAD, |l| !l.state.is_live()).await
+    }
+
+    /// Makes a lease `revoking` and due, and wakes its reaper.
+    pub(super) async fn end_now(&self, id: LeaseId, by: EndedBy) -> Result<(), StoreError> {
+        if let Some(row) = self.store.end(id, by, self.clock.now()).await? {
+            self.changes.tell(id);
+            self.changes.outbox.notify_one();
+            self.changes.bell(&row.lease.target).notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// Ends many in one durable order.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn revoke_many(&self, caller: &Caller, request: &RequestId, ask: ManyAsk) -> Result<OrderTaken, Failure> {
+        let current = self.current();
+        let deed = match &ask.matching {
+            Matching::Role(role) => Deed::on_role(Action::Revoke, role, no_params()),
+            Matching::Identity(_) | Matching::Target(_) | Matching::All => Deed::on_broker(Action::Revoke),
+        };
+        let decision_id = match self.authorize(&current.config.rules, caller, request, deed).await {
+            Ok(permit) => permit.decision_id,
+            Err(Failure::AuditAway { .. }) => new_decision_id(),
+            Err(refused) => return Err(refused),
+        };
+        let filter = filter_of(&ask.matching);
+        let matched = self.store.count_live(&filter).await?;
+        if ask.dry_run {
+            return Ok(OrderTaken { order: None, matched });
+        }
+        expected(matched, ask.expect, current.config.limits.bulk_revoke_unexpected_max)?;
+        let ended = self.store.end_matching(&filter, EndedBy::Operator, self.clock.now()).await?;
+        let order = new_decision_id().replace("d-", "o-");
+        let detail = serde_json::json!({ "order": order, "matching": format!("{:?}", ask.matching), "ended": ended });
+        let record = Event::Operation { operation: "revoke_many".into(), decision_id, detail };
+        if let Err(e) = self.audit.write(record).await {
+            tracing::error!(error = %e, order = %order, ended, "a bulk revocation could not be put on record at once");
+        }
+        self.changes.outbox.notify_one();
+        self.changes.ring_all();
+        Ok(OrderTaken { order: Some(order), matched: ended })
+    }
+}
+
+fn filter_of(matching: &Matching) -> Filter {
+    let mut filter = Filter::default();
+    match matching {
+        Matching::Identity(id) => filter.identity = Some(id.to_string()),
+        Matching::Role(role) => filter.role = Some(role.clone()),
+        Matching::Target(target) => filter.target = Some(target.clone()),
+        Matching::All => {}
+    }
+    filter
+}
+
+/// A large order must say how many it expects, from a dry run: a slip of the pen must not end a whole fleet.
+fn expected(matched: u64, expect: Option<u64>, unexpected_max: u64) -> Result<(), Failure> {
+    match expect {
+        Some(n) if n == matched => Ok(()),
+        Some(n) => Err(Failure::NotAsExpected { matched, why: format!("{n} were expected; run a dry run again") }),
+        None if matched <= unexpected_max => Ok(()),
+        None => Err(Failure::NotAsExpected {
+            matched,
+            why: format!(
+                "more than bulk_revoke_unexpected_max = {unexpected_max}: say \"expect\" with the number of a dry run"
+            ),
+        }),
+    }
+}

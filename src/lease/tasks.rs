@@ -1,0 +1,74 @@
+//! The broker's own tasks: the loops of each target, and deeds that must reach their end although nobody waits for them.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Counts deeds under way, and holds the loops.
+pub(super) struct Tasks {
+    under_way: watch::Sender<usize>,
+    stop: watch::Sender<bool>,
+    loops: Mutex<HashMap<String, Vec<JoinHandle<()>>>>,
+}
+
+/// One deed under way.
+pub(super) struct UnderWay(watch::Sender<usize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n -= 1);
+    }
+}
+
+impl Tasks {
+    pub(super) fn new() -> Self {
+        Self { under_way: watch::Sender::new(0), stop: watch::Sender::new(false), loops: Mutex::default() }
+    }
+
+    /// Notes a deed until the answer is dropped.
+    pub(super) fn begin(&self) -> UnderWay {
+        self.under_way.send_modify(|n| *n += 1);
+        UnderWay(self.under_way.clone())
+    }
+
+    /// Becomes true when the broker stops.
+    pub(super) fn stop_signal(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// Puts loops under `name` in place of those that ran there.
+    pub(super) fn replace(&self, name: &str, new: Vec<JoinHandle<()>>) {
+        let old = self.loops.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), new);
+        old.into_iter().flatten().for_each(|task| task.abort());
+    }
+
+    /// Names under which loops run.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// Ends the loops under `name`.
+    pub(super) fn end(&self, name: &str) {
+        self.replace(name, Vec::new());
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// Tells every loop to stop, and waits for deeds under way and loops to end, `max` at most each.
+    pub(super) async fn stop(&self, max: Duration) {
+        self.stop.send_replace(true);
+        let mut under_way = self.under_way.subscribe();
+        let _ = tokio::time::timeout(max, under_way.wait_for(|n| *n == 0)).await;
+        let loops: Vec<_> = {
+            let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+            loops.drain().flat_map(|(_, tasks)| tasks).collect()
+        };
+        for mut task in loops {
+            if tokio::time::timeout(max, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+    }
+}

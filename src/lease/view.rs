@@ -1,0 +1,144 @@
+//! Looking: leases, roles, and what would be allowed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_sdk::LeaseId;
+use tokio::sync::broadcast;
+
+use super::authorize::{Deed, no_params};
+use super::{Broker, Decided, DecisionAsk, Failure, Page, Query, RequestId};
+use crate::domain::caller::Caller;
+use crate::domain::grant::Action;
+use crate::domain::lease::{Lease, State};
+use crate::domain::role::Role;
+use crate::policy::{self, Decision, Question, Rules};
+use crate::store::{Filter, Visible};
+
+/// How often a waiter looks for itself: another broker's changes make no news here.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Broker {
+    /// One lease, if the caller may see it.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn lease(&self, caller: &Caller, id: LeaseId) -> Result<Lease, Failure> {
+        let lease = self.store.get(id).await?.ok_or(Failure::NotFound)?.lease;
+        let rules = self.current().config.rules.clone();
+        if self.may_see(&rules, caller, &lease) { Ok(lease) } else { Err(Failure::NotFound) }
+    }
+
+    /// One lease, answered when it is no longer in state `state`, or after `wait`.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn lease_while(
+        &self,
+        caller: &Caller,
+        id: LeaseId,
+        state: State,
+        wait: Duration,
+    ) -> Result<Lease, Failure> {
+        let mut news = self.changes.listen();
+        self.lease(caller, id).await?;
+        let max = Duration::from_secs(self.current().config.limits.wait_seconds_max);
+        self.wait_until(&mut news, id, wait.min(max), |l| l.state != state).await
+    }
+
+    /// Waits until `done` says so, `wait` at most; answers the lease as it is then. `news` must be older than the deed
+    /// that is waited for.
+    pub(super) async fn wait_until(
+        &self,
+        news: &mut broadcast::Receiver<LeaseId>,
+        id: LeaseId,
+        wait: Duration,
+        done: impl Fn(&Lease) -> bool,
+    ) -> Result<Lease, Failure> {
+        let deadline = tokio::time::Instant::now() + wait;
+        let mut stop = self.tasks.stop_signal();
+        loop {
+            let lease = self.store.get(id).await?.ok_or(Failure::NotFound)?.lease;
+            let now = tokio::time::Instant::now();
+            if done(&lease) || now >= deadline || *stop.borrow() {
+                return Ok(lease);
+            }
+            let look_again = (now + LOOK_AGAIN).min(deadline);
+            let about_this = async {
+                // Falling behind counts as news: then it must look.
+                while matches!(news.recv().await, Ok(other) if other != id) {}
+            };
+            tokio::select! {
+                () = about_this => {}
+                () = tokio::time::sleep_until(look_again) => {}
+                _ = stop.changed() => {}
+            }
+        }
+    }
+
+    /// The leases that the caller may see, newest first.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn leases(&self, caller: &Caller, query: Query) -> Result<Page, Failure> {
+        let current = self.current();
+        let visible = visible_to(&current.config.rules, caller);
+        let filter = Filter { role: query.role, target: query.target, identity: query.identity, state: query.state };
+        let mut leases = self.store.list(&visible, &filter, query.before, query.limit + 1).await?;
+        let more = leases.len() > query.limit;
+        leases.truncate(query.limit);
+        let next = leases.last().filter(|_| more).map(|l| l.id);
+        Ok(Page { leases, next })
+    }
+
+    /// The roles that the caller may mint.
+    pub fn roles(&self, caller: &Caller) -> Vec<Arc<Role>> {
+        let rules = self.current().config.rules.clone();
+        let mintable = |role: &&Arc<Role>| {
+            rules.grants.iter().any(|g| {
+                g.actions.contains(&Action::Mint)
+                    && g.roles.contains(&role.name)
+                    && g.identities.iter().any(|p| p.matches(&caller.id))
+            })
+        };
+        rules.roles.values().filter(mintable).cloned().collect()
+    }
+
+    /// Would this be allowed, by which grant, and if not why.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn decide(&self, caller: &Caller, request: &RequestId, ask: DecisionAsk) -> Result<Decided, Failure> {
+        let rules = self.current().config.rules.clone();
+        let about = ask.identity.unwrap_or_else(|| caller.id.clone());
+        // Asking is a deed of its own: about oneself it needs nothing, about others `read` on the role.
+        let mut deed = Deed::on_role(Action::Read, &ask.role, no_params());
+        deed.own = about == caller.id;
+        let permit = self.authorize(&rules, caller, request, deed).await?;
+        let question = Question { identity: &about, action: ask.action, role: Some(&ask.role), params: &ask.params };
+        let (allowed, grant, reason) = match policy::decide(&rules, question) {
+            Decision::Allowed { grant } => (true, Some(grant), None),
+            Decision::Denied(why) => (false, None, Some(why.to_string())),
+        };
+        Ok(Decided { allowed, grant, reason, decision_id: permit.decision_id })
+    }
+
+    /// Own leases, and those of roles on which it may `read` or `revoke`.
+    pub(super) fn may_see(&self, rules: &Rules, caller: &Caller, lease: &Lease) -> bool {
+        lease.identity == caller.id
+            || [Action::Read, Action::Revoke].into_iter().any(|a| may(rules, caller, a, Some(&lease.role)))
+    }
+}
+
+fn may(rules: &Rules, caller: &Caller, action: Action, role: Option<&str>) -> bool {
+    policy::decide(rules, Question { identity: &caller.id, action, role, params: no_params() }).allowed()
+}
+
+fn visible_to(rules: &Rules, caller: &Caller) -> Visible {
+    let sees = |role: Option<&str>| [Action::Read, Action::Revoke].into_iter().any(|a| may(rules, caller, a, role));
+    if sees(None) {
+        return Visible::All;
+    }
+    let roles = rules.roles.keys().filter(|role| sees(Some(role))).cloned().collect();
+    Visible::Own { identity: caller.id.clone(), roles }
+}

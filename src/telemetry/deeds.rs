@@ -1,0 +1,96 @@
+//! What is counted when: one method per deed, so that the code that does it says it in one line.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use leasehold_sdk::Timestamp;
+
+use super::labels::{
+    ActionAllowed, HandshakeResult, OfRoute, OfTarget, RouteStatus, TargetDone, TargetResult, TargetState,
+};
+use super::metrics::Metrics;
+
+impl Metrics {
+    /// A handshake ended: `None` well, else for this reason.
+    pub fn handshake(&self, refused: Option<&'static str>) {
+        let result = if refused.is_some() { "refused" } else { "ok" };
+        self.handshakes.get_or_create(&HandshakeResult::of(result, refused.unwrap_or("none"))).inc();
+    }
+
+    /// A connection of the API was opened.
+    pub fn connection_opened(&self) {
+        self.connections.inc();
+    }
+
+    /// A connection of the API is over.
+    pub fn connection_closed(&self) {
+        self.connections.dec();
+    }
+
+    /// A request was answered.
+    pub fn request(&self, route: &'static str, status: u16, took: Duration) {
+        self.requests.get_or_create(&RouteStatus::of(route, status)).inc();
+        self.request_seconds.get_or_create(&OfRoute::of(route)).observe(took.as_secs_f64());
+    }
+
+    /// A question was decided.
+    pub fn decision(&self, action: &'static str, allowed: bool) {
+        let allowed = if allowed { "true" } else { "false" };
+        self.decisions.get_or_create(&ActionAllowed::of(action, allowed)).inc();
+    }
+
+    /// A mint ended.
+    pub fn mint(&self, target: &str, result: &'static str, took: Duration) {
+        self.mints.get_or_create(&TargetResult::of(target, result)).inc();
+        if result == "ok" {
+            self.mint_seconds.get_or_create(&OfTarget::of(target)).observe(took.as_secs_f64());
+        }
+    }
+
+    /// A try to end a lease ended; `lag` is the time since it fell due.
+    pub fn revocation(&self, target: &str, dead: bool, lag: Duration) {
+        let result = if dead { "ok" } else { "again" };
+        self.revocations.get_or_create(&TargetResult::of(target, result)).inc();
+        if dead {
+            self.revocation_lag_seconds.get_or_create(&OfTarget::of(target)).observe(lag.as_secs_f64());
+        }
+    }
+
+    /// A pass of the reconciler ended.
+    pub fn reconciled(&self, target: &str, blind: bool, strays: impl Iterator<Item = &'static str>) {
+        let result = if blind { "failed" } else { "ok" };
+        self.reconcile_passes.get_or_create(&TargetResult::of(target, result)).inc();
+        for done in strays {
+            self.strays.get_or_create(&TargetDone::of(target, done)).inc();
+        }
+    }
+
+    /// Whether a target answered its last call.
+    pub fn target_answers(&self, target: &str, answers: bool) {
+        self.target_up.get_or_create(&OfTarget::of(target)).set(i64::from(answers));
+    }
+
+    /// How many leases live, and how many of them are due.
+    pub fn leases_now(&self, due: u64, by_target: &BTreeMap<String, u64>) {
+        let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.due_leases.set(gauge(due));
+        for (target, live) in by_target {
+            self.leases.get_or_create(&TargetState::of(target.as_str(), "live")).set(gauge(*live));
+        }
+    }
+
+    /// How far the store's clock is from the broker's own.
+    pub fn clock_skew(&self, skew_ms: i64) {
+        self.clock_skew_seconds.set(skew_ms as f64 / 1000.0);
+    }
+
+    /// When the broker's own SVID ends.
+    pub fn svid_not_after(&self, unix_ms: i64) {
+        self.svid_not_after_timestamp_seconds.set(unix_ms as f64 / 1000.0);
+    }
+
+    /// A configuration came into force.
+    pub fn config_loaded(&self, at: Timestamp) {
+        self.config_loaded_timestamp_seconds.set(at.unix_ms() as f64 / 1000.0);
+    }
+}
