@@ -1,14 +1,15 @@
 //! `leasehold serve`: the broker itself.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use leasehold_identity::Identity;
-use leasehold_sdk::{EngineKind, random};
+use leasehold_sdk::random;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::config::{ConfigArgs, engine_kinds};
 use crate::api;
 use crate::audit::{AuditLog, OpenOptions};
 use crate::config::{self, Config, StoreConfig};
@@ -22,17 +23,11 @@ const CONFIG_LOOK: Duration = Duration::from_secs(2);
 /// `leasehold serve`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
-    /// The configuration file.
-    #[arg(long, env = "LEASEHOLD_CONFIG", default_value = config::DEFAULT_FILE)]
-    pub config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// How logs are written to standard error.
     #[arg(long, default_value = "json")]
     pub log_format: logs::Format,
-}
-
-/// The engines that this binary has.
-pub fn engine_kinds() -> Vec<&'static dyn EngineKind> {
-    vec![&leasehold_postgres::Postgres]
 }
 
 /// Runs the broker until SIGTERM or SIGINT.
@@ -43,7 +38,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     process::deny_dumps()?;
     logs::start(args.log_format)?;
     let instance = data_encoding::HEXLOWER.encode(&random::bytes::<4>());
-    let config = config::load(&args.config, &engine_kinds(), &instance).map_err(|e| anyhow!("{e}"))?;
+    let file = args.config.config.as_path();
+    let config = config::load(file, &engine_kinds(), &instance).map_err(|e| anyhow!("{e}"))?;
     let (listen, limits) = (config.listen.clone(), config.limits.clone());
     let data_dir = config.broker.data_dir.clone();
     make_private_dir(&data_dir)?;
@@ -61,7 +57,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
 
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let serving = tokio::spawn(server.run(stopped));
-    let result = until_told_to_stop(&args.config, &instance, &broker, &identity, serving, stop).await;
+    let result = until_told_to_stop(file, &instance, &broker, &identity, serving, stop).await;
     broker.stop().await;
     watch.abort();
     result

@@ -33,9 +33,6 @@ use targets::TargetMaker;
 use crate::limits::Limits;
 use crate::policy::Rules;
 
-/// Where the file is unless said.
-pub const DEFAULT_FILE: &str = "/etc/leasehold/leasehold.toml";
-
 /// A configuration that has been checked whole, except for what only the targets can tell.
 pub struct Config {
     /// The file it was read from.
