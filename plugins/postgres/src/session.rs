@@ -63,7 +63,8 @@ pub(crate) struct Facts {
 pub(crate) struct Session {
     open: Option<Open>,
     lane: Arc<Lane>,
-    deadline: Instant,
+    /// How long one message may take.
+    limit: Duration,
     /// Whether the server has answered all that was sent, outside of a transaction.
     at_rest: bool,
     keep: bool,
@@ -94,7 +95,7 @@ impl Sessions {
         }
     }
 
-    /// A session for mints: at most `limit` to wait for it, and as much again to use it.
+    /// A session for mints: at most `limit` to wait for it, and as much again for each message.
     ///
     /// # Errors
     /// [`EngineError::Retry`]: nothing was sent.
@@ -117,8 +118,8 @@ impl Sessions {
     pub(crate) async fn in_database(&self, database: &str, limit: Duration) -> Result<Session, EngineError> {
         let permit = self.elsewhere.permit(Instant::now() + limit).await?;
         let open = self.connect(database).await?;
-        let (lane, deadline) = (Arc::clone(&self.elsewhere), Instant::now() + limit);
-        Ok(Session { open: Some(open), lane, deadline, at_rest: true, keep: false, _permit: permit })
+        let lane = Arc::clone(&self.elsewhere);
+        Ok(Session { open: Some(open), lane, limit, at_rest: true, keep: false, _permit: permit })
     }
 
     async fn take(&self, lane: &Arc<Lane>, limit: Duration) -> Result<Session, EngineError> {
@@ -127,9 +128,8 @@ impl Sessions {
             Some(open) => open,
             None => self.connect(&self.config.address.database).await?,
         };
-        // The time for the work starts now: what was spent on waiting must not turn a slow answer into a lost one.
-        let (lane, deadline) = (Arc::clone(lane), Instant::now() + limit);
-        Ok(Session { open: Some(open), lane, deadline, at_rest: true, keep: true, _permit: permit })
+        let lane = Arc::clone(lane);
+        Ok(Session { open: Some(open), lane, limit, at_rest: true, keep: true, _permit: permit })
     }
 
     async fn connect(&self, database: &str) -> Result<Open, EngineError> {
@@ -286,9 +286,9 @@ impl Session {
             return Err(SqlError::Lost("the session was lost before".into()));
         }
         self.at_rest = false;
-        let deadline = self.deadline;
+        let limit = self.limit;
         let work = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut self.inner_mut().connection);
-        let done = match timeout_at(deadline, work).await {
+        let done = match timeout(limit, work).await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(e)) => Err(SqlError::sent(&e)),
             Err(_) => Err(SqlError::Lost("the server did not answer in time".into())),

@@ -77,6 +77,20 @@ impl Bed {
         Self::with(pg, self.kind, json!({}), self.mark.clone(), self.admin.clone(), groups).await
     }
 
+    /// The same target, but working from another database.
+    pub async fn moved_to(&self, database: &str) -> Self {
+        let mut admin = self.admin.clone();
+        admin.url = admin.url.replace(self.pg.database(), database);
+        let groups = (self.reader.clone(), self.writer.clone());
+        Self::with(self.pg.same(), self.kind, json!({}), self.mark.clone(), admin, groups).await
+    }
+
+    /// Makes an account and ends it, so that everything that happens once has happened.
+    pub async fn warm_up(&self) {
+        let account = self.mint(&self.role(json!({}))).await;
+        self.revoke(&account).await.unwrap();
+    }
+
     async fn with(
         pg: PgFixture,
         kind: Kind,
@@ -87,8 +101,15 @@ impl Bed {
     ) -> Self {
         let secrets = tempfile::tempdir().unwrap();
         std::fs::write(secrets.path().join("password"), format!("{}\n", admin.password)).unwrap();
+        // `proxy_port` is no setting: the engine is to reach the server through a proxy.
+        let mut more = more;
+        let port = more.as_object_mut().unwrap().remove("proxy_port").and_then(|p| p.as_u64());
+        let url = match port {
+            Some(port) => admin.url.replace(&format!(":{}/", pg.server().port()), &format!(":{port}/")),
+            None => admin.url.clone(),
+        };
         let mut settings = json!({
-            "url": admin.url, "password": {"file": "password"}, "scram_iterations": 64, "lock_timeout": "1s",
+            "url": url, "password": {"file": "password"}, "scram_iterations": 64, "lock_timeout": "1s",
         });
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         if kind == Kind::Functions {

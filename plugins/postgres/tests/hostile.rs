@@ -18,6 +18,8 @@ leasehold_testkit::each_version! {
     planted_names_never_run_as_us,
     a_login_in_the_middle,
     its_own_password_and_settings,
+    what_acts_for_its_owner_never_gets_a_stronger_one,
+    a_closed_database_of_its_own,
 }
 
 const BOTH: [Kind; 2] = [Kind::Superuser, Kind::Createrole];
@@ -273,5 +275,64 @@ async fn its_own_password_and_settings(postgres: Installation) {
         .unwrap();
         bed.assert_ends(&account).await;
         bed.pg.assert_refused(&account.name, "of my own").await;
+    }
+}
+
+async fn what_acts_for_its_owner_never_gets_a_stronger_one(postgres: Installation) {
+    for kind in BOTH {
+        let bed = Bed::new(postgres.clone(), kind).await;
+        let owner = bed.pg.writer_group().await;
+        bed.run(&format!(
+            "GRANT {0} TO {1} WITH ADMIN OPTION; GRANT CREATE, USAGE ON SCHEMA public TO {0};\
+             CREATE TABLE public.secret AS SELECT 42 AS i; ALTER TABLE public.secret OWNER TO {0}",
+            owner, bed.admin.name
+        ))
+        .await;
+        let account = bed.mint(&bed.writing_role(json!({"reassign_to": owner}))).await;
+        make_objects(&bed, &account).await;
+        let mut s = bed.login(&account).await;
+        s.execute(
+            "CREATE FUNCTION public.steal() RETURNS int SECURITY DEFINER LANGUAGE plpgsql AS \
+             $$DECLARE x int; BEGIN EXECUTE 'SELECT i FROM public.secret' INTO x; RETURN x; END$$;\
+             CREATE FUNCTION own.im(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1; END';\
+             CREATE TABLE own.trap (i int); CREATE INDEX ON own.trap (own.im(i))",
+        )
+        .await
+        .unwrap();
+        bed.assert_ends(&account).await;
+        for (what, sql, expected) in [
+            ("table", "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'pub'", &owner),
+            ("schema", "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'own'", &owner),
+            ("view", "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'own.v'::regclass", &bed.estate()),
+            ("function", "SELECT pg_get_userbyid(proowner) FROM pg_proc WHERE proname = 'steal'", &bed.estate()),
+            ("trap", "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'own.trap'::regclass", &bed.estate()),
+        ] {
+            assert_eq!(&bed.ask(sql).await.unwrap(), expected, "{what}");
+        }
+        let member = "SELECT count(*)::text FROM pg_auth_members WHERE roleid = '{}'::regrole AND NOT admin_option";
+        assert_eq!(bed.ask(&member.replace("{}", &owner)).await.unwrap(), "0", "what was lent is taken back");
+    }
+}
+
+async fn a_closed_database_of_its_own(postgres: Installation) {
+    for kind in BOTH {
+        let bed = Bed::new(postgres.clone(), kind).await;
+        let account = bed.mint(&bed.writing_role(json!({}))).await;
+        let db = leasehold_testkit::unique("lair \"of\"");
+        bed.run(&format!("CREATE DATABASE \"{}\"", db.replace('"', "\"\""))).await;
+        let quoted = format!("\"{}\"", db.replace('"', "\"\""));
+        bed.run(&format!("ALTER DATABASE {quoted} OWNER TO \"{}\"", account.name)).await;
+        let mut s = leasehold_testkit::Session::open(&bed.pg.options(&account.name, &account.password).database(&db))
+            .await
+            .unwrap();
+        s.execute("CREATE SCHEMA deep; CREATE TABLE deep.t (i int)").await.unwrap();
+        drop(s);
+        let mut s = bed.login(&account).await;
+        s.execute(&format!("ALTER DATABASE {quoted} SET role = '{}'", account.name)).await.unwrap();
+        s.execute(&format!("REVOKE ALL ON DATABASE {quoted} FROM PUBLIC")).await.unwrap();
+        s.execute(&format!("ALTER DATABASE {quoted} ALLOW_CONNECTIONS false CONNECTION LIMIT 0")).await.unwrap();
+        bed.assert_ends(&account).await;
+        let owner = format!("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{db}'");
+        assert_eq!(bed.ask(&owner).await.unwrap(), bed.estate());
     }
 }

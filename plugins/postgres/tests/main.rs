@@ -3,6 +3,7 @@
 #[allow(dead_code)]
 mod bed;
 mod conformance;
+mod faults;
 mod hostile;
 mod life;
 mod rights;

@@ -1,11 +1,12 @@
 //! What an account leaves behind: handed over or dropped in each database where `pg_shdepend` knows of it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use leasehold_sdk::EngineError;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
-use super::Item;
+use super::{Item, active};
 use crate::config::Admin;
 use crate::engine::{Target, estate_name};
 use crate::quote::{Ident, quote_ident, quote_literal};
@@ -66,17 +67,34 @@ pub(super) async fn hand_over(target: &Target, session: &mut Session, item: &Ite
         if round == 0 {
             adopt(target, session, item).await?;
         }
-        for database in places.into_values() {
-            let at = |e: EngineError| in_database_error(item, &database, e);
-            if database == session.facts().database {
+        for place in places {
+            let at = |e: EngineError| in_database_error(item, &place.database, e);
+            if place.database == session.facts().database {
                 in_one(target, session, item).await.map_err(at)?;
             } else {
-                let mut there = target.sessions.in_database(&database, target.call_limit()).await.map_err(at)?;
-                in_one(target, &mut there, item).await.map_err(at)?;
+                elsewhere(target, session, item, &place).await.map_err(at)?;
             }
         }
     }
     Ok(())
+}
+
+async fn elsewhere(target: &Target, session: &mut Session, item: &Item, place: &Place) -> Result<(), EngineError> {
+    // An account that owns a database may have closed it, to keep us out.
+    let database = quote_ident(&place.database)?;
+    if place.closed {
+        let sql = format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true CONNECTION LIMIT -1");
+        session.run(&sql).await.map_err(|e| e.repeatable("it allows no connections"))?;
+    }
+    let done = match target.sessions.in_database(&place.database, target.call_limit()).await {
+        Ok(mut there) => in_one(target, &mut there, item).await,
+        Err(e) => Err(e),
+    };
+    if place.closed {
+        // As it was: its new owner decides. If that fails it stays open, which harms nobody who is alive.
+        let _ = session.run(&format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false")).await;
+    }
+    done
 }
 
 fn in_database_error(item: &Item, database: &str, e: EngineError) -> EngineError {
@@ -87,18 +105,29 @@ fn in_database_error(item: &Item, database: &str, e: EngineError) -> EngineError
     }
 }
 
-/// The databases in which the role is mentioned, by OID; what is shared by all is seen from our own.
-async fn places(session: &mut Session, oid: u32) -> Result<BTreeMap<i64, String>, SqlError> {
+/// One database in which the role is mentioned.
+struct Place {
+    database: String,
+    /// Whether it lets nobody in.
+    closed: bool,
+}
+
+/// The databases in which the role is mentioned; what is shared by all is seen from our own, and comes last, because
+/// whoever owns a database may do there what its next owner may not let us.
+async fn places(session: &mut Session, oid: u32) -> Result<Vec<Place>, SqlError> {
     let sql = format!(
-        "SELECT DISTINCT b.oid::pg_catalog.int8 AS oid, b.datname::pg_catalog.text AS name \
+        "SELECT DISTINCT b.datname::pg_catalog.text AS name, \
+         (NOT b.datallowconn OR b.datconnlimit OPERATOR(pg_catalog.=) 0) AS closed, \
+         b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() AS home \
          FROM pg_catalog.pg_shdepend AS d JOIN pg_catalog.pg_database AS b ON b.oid OPERATOR(pg_catalog.=) d.dbid \
          OR (d.dbid OPERATOR(pg_catalog.=) 0::pg_catalog.oid \
          AND b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
          WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass \
-         AND d.refobjid OPERATOR(pg_catalog.=) {oid}::pg_catalog.oid"
+         AND d.refobjid OPERATOR(pg_catalog.=) {oid}::pg_catalog.oid ORDER BY home"
     );
     let rows = session.rows(&sql).await?;
-    Ok(rows.iter().filter_map(|r| Some((r.try_get("oid").ok()?, r.try_get("name").ok()?))).collect())
+    let place = |r: &PgRow| Some(Place { database: r.try_get("name").ok()?, closed: r.try_get("closed").ok()? });
+    Ok(rows.iter().filter_map(place).collect())
 }
 
 async fn in_one(target: &Target, session: &mut Session, item: &Item) -> Result<(), EngineError> {
@@ -111,6 +140,9 @@ async fn in_one(target: &Target, session: &mut Session, item: &Item) -> Result<(
         if !matches!(&dropped, Err(e) if e.code() == Some("2BP01")) {
             dropped.map_err(|e| e.repeatable("DROP OWNED"))?;
         }
+    }
+    if named.is_some() && target.config.admin == Admin::Createrole {
+        active::to_estate(session, item, &estate).await?;
     }
     try_disown(target, session, item, &receiver, named, Owned::Reassign)
         .await

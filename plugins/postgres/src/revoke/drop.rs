@@ -1,24 +1,29 @@
 //! The drop itself.
 
-use super::Item;
+use super::{Item, Round};
 use crate::engine::Target;
 use crate::session::Session;
 use crate::sql_error::SqlError;
 
-/// Drops all that are there; one by one when the batch fails.
-pub(super) async fn drop(target: &Target, session: &mut Session, items: &mut [&mut Item]) {
+/// Drops all that are there; one by one where the batch fails.
+pub(super) async fn drop(target: &Target, session: &mut Session, items: &mut [&mut Item], round: Round) {
     let mut there: Vec<_> = items.iter_mut().filter(|i| i.under_way() && i.present.is_some()).collect();
-    let batch: Vec<&Item> = there.iter().map(|i| &***i).collect();
-    if batch.is_empty() || send(target, session, &batch).await.is_ok() {
-        return;
-    }
-    for item in &mut there {
-        match send(target, session, &[&***item]).await {
-            Ok(()) => {}
-            Err(e) if e.code() == Some("42704") => {} // somebody else dropped it
-            Err(e) => {
-                let why = e.repeatable(format!("{} cannot log in any more, but cannot be dropped", item.name));
-                item.fail(why);
+    for chunk in there.chunks_mut(round.chunk) {
+        let batch: Vec<&Item> = chunk.iter().map(|i| &***i).collect();
+        if send(target, session, &batch).await.is_ok() {
+            continue;
+        }
+        for item in chunk {
+            if !round.has_time_for(item) {
+                continue;
+            }
+            match send(target, session, &[&***item]).await {
+                Ok(()) => {}
+                Err(e) if e.code() == Some("42704") => {} // somebody else dropped it
+                Err(e) => {
+                    let why = e.repeatable(format!("{} cannot log in any more, but cannot be dropped", item.name));
+                    item.fail(why);
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 //! What most accounts need is done for the whole batch; whoever has belongings or resists is taken alone, so that one
 //! account that cannot be ended delays no other.
 
+mod active;
 mod belongings;
 mod drop;
 mod fence;
@@ -15,6 +16,7 @@ use leasehold_sdk::{EngineError, RevokeOrder, Timestamp, random};
 use std::time::Duration;
 use tokio::time::Instant;
 
+use crate::config::Admin;
 use crate::engine::Target;
 use crate::mint::own_name;
 use crate::plan::{OidReceipt, PlanBody};
@@ -22,8 +24,13 @@ use crate::quote::{Ident, quote_ident};
 use crate::session::Session;
 use crate::sql_error::SqlError;
 
-/// How long one call goes on taking up accounts that have to be handled alone.
-const ALONE_MAX: Duration = Duration::from_secs(15);
+/// How long one call goes on taking up accounts one by one. What is not reached then is for the next round.
+const ROUND_MAX: Duration = Duration::from_secs(20);
+/// Accounts in one message of a superuser or of functions.
+const CHUNK: usize = 200;
+/// And of a login that is no superuser: from PostgreSQL 16 on each of its statements walks all its memberships, so that
+/// with thousands of accounts alive a longer message would not be done in time.
+const CHUNK_SLOW: usize = 20;
 
 /// One account on its way out.
 struct Item {
@@ -94,26 +101,47 @@ pub(crate) async fn revoke(target: &Target, orders: &[RevokeOrder]) -> Vec<Resul
         .collect()
 }
 
+/// One call's bounds.
+#[derive(Clone, Copy)]
+struct Round {
+    until: Instant,
+    chunk: usize,
+}
+
+impl Round {
+    fn new(target: &Target, session: &Session) -> Self {
+        let fast = session.facts().superuser || target.config.admin != Admin::Createrole;
+        Self { until: Instant::now() + ROUND_MAX, chunk: if fast { CHUNK } else { CHUNK_SLOW } }
+    }
+
+    /// Whether there is time for one more; else the item is told to come again.
+    fn has_time_for(&self, item: &mut Item) -> bool {
+        let in_time = Instant::now() < self.until;
+        if !in_time {
+            item.fail(EngineError::retry(format!("{}: others took all the time of this round", item.name)));
+        }
+        in_time
+    }
+}
+
 async fn end_all(target: &Target, session: &mut Session, items: &mut [Item]) {
+    let round = Round::new(target, session);
     look::look(target, session, items).await;
-    fence::fence(target, session, items).await;
+    fence::fence(target, session, items, round).await;
     sessions::end(target, session, items).await;
     let alone = alone(session, items).await;
 
     let (mut simple, mut slow): (Vec<_>, Vec<_>) = items.iter_mut().enumerate().partition(|(i, _)| !alone.contains(i));
     let mut simple: Vec<&mut Item> = simple.drain(..).map(|(_, i)| i).collect();
-    drop::drop(target, session, &mut simple).await;
+    drop::drop(target, session, &mut simple, round).await;
     sessions::sweep(target, session, &mut simple).await;
 
-    let until = Instant::now() + ALONE_MAX;
     // Not always in the same order: whoever takes all the time must not starve the same others each round.
     let start = (random::fraction() * slow.len() as f64) as usize % slow.len().max(1);
     slow.rotate_left(start);
     for (_, item) in slow {
-        if Instant::now() >= until {
-            item.fail(EngineError::retry("others of the batch took all the time of this round"));
-        } else if item.under_way() {
-            end_alone(target, item).await;
+        if item.under_way() && round.has_time_for(item) {
+            end_alone(target, item, round).await;
         }
     }
 }
@@ -138,7 +166,7 @@ async fn alone(session: &mut Session, items: &mut [Item]) -> Vec<usize> {
     alone
 }
 
-async fn end_alone(target: &Target, item: &mut Item) {
+async fn end_alone(target: &Target, item: &mut Item, round: Round) {
     let mut session = match target.other_session().await {
         Ok(s) => s,
         Err(e) => return item.fail(e),
@@ -152,7 +180,7 @@ async fn end_alone(target: &Target, item: &mut Item) {
         return item.fail(e);
     }
     let mut one = [item];
-    drop::drop(target, &mut session, &mut one).await;
+    drop::drop(target, &mut session, &mut one, round).await;
     sessions::sweep(target, &mut session, &mut one).await;
 }
 
