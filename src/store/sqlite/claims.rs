@@ -106,11 +106,37 @@ impl Op for Claim {
             .bind(self.until.unix_ms())
             .bind(bound(self.limit))
             .bind(self.tried)
-            .fetch_all(db)
+            .fetch_all(&mut *db)
             .await
             .map_err(failed)?;
-        claimed.iter().map(rows::whole).collect()
+        let mut readable = Vec::with_capacity(claimed.len());
+        for row in &claimed {
+            match rows::whole(row) {
+                Ok(row) => readable.push(row),
+                Err(StoreError::Damaged(why)) => {
+                    set_aside(db, &rows::get::<String>(row, "id")?, &why, self.until).await?
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(readable)
     }
+}
+
+/// A row that somebody edited into what cannot be read stays on record, with the reason where an operator sees it, and
+/// delays no other lease of its target (law 7).
+async fn set_aside(db: &mut SqliteConnection, id: &str, why: &str, until: Timestamp) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE leases SET attempts = attempts + 1, tried = 1, last_error = ?2, due_at = ?3, wake_at = ?3, \
+         claimed_until = 0 WHERE id = ?1",
+    )
+    .bind(id)
+    .bind(why)
+    .bind(until.unix_ms())
+    .execute(db)
+    .await
+    .map_err(failed)?;
+    Ok(())
 }
 
 /// What became of leases, by outcome, each as the JSON list that one statement reads: a batch costs a few statements, not

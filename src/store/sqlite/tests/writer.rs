@@ -1,7 +1,7 @@
 //! Groups, bounds, and faults of the writer.
 
 use super::super::super::conformance::{at, at_once, new_lease, pending, receipt};
-use super::super::super::{Facts, Filter, Inserted, Leases, NewLease, Outbox};
+use super::super::super::{Claims, Facts, Filter, Inserted, Leases, NewLease, Outbox, Turn, Visible};
 use super::*;
 use crate::domain::lease::{EndedBy, State};
 use std::sync::Arc;
@@ -133,6 +133,23 @@ async fn a_file_that_vanished_is_an_error_and_never_an_empty_store() {
     assert!(!path.exists());
     std::fs::rename(dir.path().join("elsewhere.db"), &path).unwrap();
     assert_eq!(store.insert(NewLease { live_max: 2, ..large }).await.unwrap(), Inserted::Recorded);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_delays_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let bad = pending(&*store, "r", "t", "a").await.id;
+    let good = pending(&*store, "r", "t", "a").await.id;
+    store.write(Raw("UPDATE leases SET plan = '{\"account\": \"somebody\"' WHERE rowid = 1")).await.unwrap();
+    let claimed = store.claim_due("t", Turn::First, at(1000), at(2000), 10).await.unwrap();
+    assert_eq!(claimed.iter().map(|r| r.lease.id).collect::<Vec<_>>(), [good]);
+    assert!(matches!(store.get(bad).await, Err(StoreError::Damaged(_))));
+    let listed = store.list(&Visible::All, &Filter::default(), None, 10).await.unwrap();
+    let seen = listed.iter().find(|l| l.id == bad).unwrap();
+    assert_eq!((seen.state, seen.attempts), (State::Revoking, 1));
+    assert!(seen.last_error.as_ref().unwrap().contains("plan cannot be read"));
+    assert_eq!(store.next_due("t", Turn::Again).await.unwrap(), Some(at(2000)));
 }
 
 #[tokio::test]
