@@ -129,6 +129,7 @@ fn said(problem: &Problem) -> String {
         text.push_str(&format!(", try again in {seconds} s"));
     }
     match &problem.decision_id {
+        Some(id) if what.contains(id.as_str()) => text.push(')'),
         Some(id) => text.push_str(&format!(", decision {id})")),
         None => text.push_str(&format!(", request {})", problem.request_id)),
     }
@@ -153,6 +154,8 @@ mod tests {
         };
         let text = ClientError::Problem(Box::new(problem.clone())).to_string();
         assert_eq!(text, "no grant lets spiffe://dev.local/x mint orders-read (403, decision d1)");
+        problem.detail = "no grant (decision d1)".into();
+        assert_eq!(ClientError::Problem(Box::new(problem.clone())).to_string(), "no grant (decision d1) (403)");
         problem.decision_id = None;
         problem.status = 429;
         problem.limit = Some("mints_waiting_per_target_max".into());
