@@ -216,7 +216,7 @@ pub struct Target {
     pub credential_kind: &'static str,
     /// Its zone.
     pub zone: Option<String>,
-    /// Gone from service: nothing is minted, what lives is ended; the config may then drop it.
+    /// Out of service: nothing is minted or renewed in it, what lives runs to its end; it may then be dropped from the file.
     pub retired: bool,
     /// Its engine, made from its settings.
     pub engine: Arc<dyn Engine>,

@@ -16,19 +16,18 @@ pub struct Remembered(BTreeMap<String, RememberedTarget>);
 struct RememberedTarget {
     /// `None`: only the name is known, from its leases.
     points_at: Option<PointsAt>,
-    retired: bool,
 }
 
 impl Remembered {
     /// What is to be remembered of `config`.
     pub fn of(config: &Config) -> Self {
-        let mark = |t: &super::Target| RememberedTarget { points_at: Some(t.points_at.clone()), retired: t.retired };
+        let mark = |t: &super::Target| RememberedTarget { points_at: Some(t.points_at.clone()) };
         Self(config.targets.iter().map(|(name, target)| (name.clone(), mark(target))).collect())
     }
 
     /// What can be known without a memory: the names of targets that have leases.
     pub fn names<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
-        let mark = RememberedTarget { points_at: None, retired: false };
+        let mark = RememberedTarget { points_at: None };
         Self(names.into_iter().map(|name| (name.to_owned(), mark.clone())).collect())
     }
 }
@@ -50,7 +49,7 @@ pub enum TargetChange {
 /// What a new configuration changes for those who have leases.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// By target. Those that were retired, or are retired now, are not among them: they may go whatever lives in them.
+    /// By target. One that is retired now may be re-pointed: the fingerprint keeps its leases from being ended in the wrong place.
     pub targets: BTreeMap<String, TargetChange>,
 }
 
@@ -58,7 +57,7 @@ pub struct Changes {
 pub fn changes(before: &Remembered, next: &Config) -> Changes {
     let change = |(name, was): (&String, &RememberedTarget)| {
         let change = match (next.targets.get(name), &was.points_at) {
-            _ if was.retired => return None,
+            // Its leases could never be ended again, retired or not.
             (None, _) => TargetChange::Dropped,
             (Some(now), Some(from)) if !now.retired && now.points_at != *from => {
                 TargetChange::Repointed { from: from.clone(), to: now.points_at.clone() }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_sdk::{AccountName, EngineError, LeaseId, MintOrder, Minted, Plan, PlanRequest, Revocable, random};
+use leasehold_sdk::{
+    AccountName, EngineError, LeaseId, MintOrder, Minted, Plan, PlanRequest, Revocable, failpoint, random,
+};
 use tokio::sync::oneshot;
 
 use super::authorize::Deed;
@@ -77,6 +79,7 @@ impl Broker {
         let fingerprint = target.fingerprint().await.map_err(|e| away(target, &e))?;
         deed.dangerous = target.vet(role).await.map_err(|e| away(target, &e))?;
         self.authorize(&current.config.rules, caller, request, deed).await?;
+        failpoint::hit("mint.decided");
 
         let account = AccountName::new(current.config.broker.cluster.clone(), self.store.tag().clone(), lease_id);
         let facts = facts_of(caller, &ask);
@@ -123,11 +126,13 @@ impl Broker {
                 retry_after: COME_AGAIN,
             });
         }
+        failpoint::hit("mint.recorded");
         let order = MintOrder { plan, expires_at: lease.expires_at, deadline };
         let minted = match target.mint(order, time_left).await {
             Ok(minted) => minted,
             Err(refusal) => return Err(self.mint_failed(target, lease.id, refusal).await),
         };
+        failpoint::hit("mint.made");
         self.activate(lease, minted, target).await
     }
 
@@ -147,6 +152,7 @@ impl Broker {
                 retry_after: COME_AGAIN,
             });
         }
+        failpoint::hit("mint.activated");
         lease.state = State::Active;
         self.audit
             .write(Event::Lease {
@@ -156,6 +162,7 @@ impl Broker {
                 outbox: None,
             })
             .await?;
+        failpoint::hit("mint.on_record");
         self.changes.tell(lease.id);
         self.changes.bell(&lease.target).notify_waiters();
         Ok(Issued { lease, credential: minted.credential, delivery })

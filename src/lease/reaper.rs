@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_sdk::{AccountName, EngineError, LeaseId, Revocable, RevokeOrder, Timestamp, random};
+use leasehold_sdk::{AccountName, EngineError, LeaseId, Revocable, RevokeOrder, Timestamp, failpoint, random};
 use tokio::sync::watch;
 
 use super::Broker;
@@ -55,10 +55,12 @@ impl Broker {
         if rows.is_empty() {
             return Ok(0);
         }
+        failpoint::hit("revoke.claimed");
         let tried = rows.len();
         let fell_due = |row: &Row| if row.lease.ended_by == Some(EndedBy::Expiry) { row.lease.expires_at } else { now };
         let due: HashMap<LeaseId, Timestamp> = rows.iter().map(|row| (row.lease.id, fell_due(row))).collect();
         let settled = self.end_in_target(target, rows, limits).await;
+        failpoint::hit("revoke.dead");
         let dead_at = self.clock.now();
         for Settled { id, outcome } in &settled {
             let dead = !matches!(outcome, Outcome::Again { .. });
@@ -66,6 +68,7 @@ impl Broker {
         }
         let ids: Vec<_> = settled.iter().map(|s| s.id).collect();
         self.store.settle(settled, dead_at).await?;
+        failpoint::hit("revoke.settled");
         ids.into_iter().for_each(|id| self.changes.tell(id));
         self.changes.outbox.notify_one();
         Ok(tried)

@@ -12,6 +12,7 @@ pub mod conformance;
 mod credential;
 mod engine;
 mod error;
+pub mod failpoint;
 mod ids;
 pub mod random;
 mod settings;

@@ -12,7 +12,7 @@ mod look;
 mod prepared;
 mod sessions;
 
-use leasehold_sdk::{EngineError, RevokeOrder, Timestamp, random};
+use leasehold_sdk::{EngineError, RevokeOrder, Timestamp, failpoint, random};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -128,12 +128,15 @@ async fn end_all(target: &Target, session: &mut Session, items: &mut [Item]) {
     let round = Round::new(target, session);
     look::look(target, session, items).await;
     fence::fence(target, session, items, round).await;
+    failpoint::hit("revoke.fenced");
     sessions::end(target, session, items).await;
+    failpoint::hit("revoke.sessions_gone");
     let alone = alone(session, items).await;
 
     let (mut simple, mut slow): (Vec<_>, Vec<_>) = items.iter_mut().enumerate().partition(|(i, _)| !alone.contains(i));
     let mut simple: Vec<&mut Item> = simple.drain(..).map(|(_, i)| i).collect();
     drop::drop(target, session, &mut simple, round).await;
+    failpoint::hit("revoke.dropped");
     sessions::sweep(target, session, &mut simple).await;
 
     // Not always in the same order: whoever takes all the time must not starve the same others each round.
@@ -179,6 +182,7 @@ async fn end_alone(target: &Target, item: &mut Item, round: Round) {
     if let Err(e) = done.await {
         return item.fail(e);
     }
+    failpoint::hit("revoke.handed_over");
     let mut one = [item];
     drop::drop(target, &mut session, &mut one, round).await;
     sessions::sweep(target, &mut session, &mut one).await;
