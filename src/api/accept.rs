@@ -4,53 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use leasehold_identity::{Acceptor, HandshakeError, Identity};
+use leasehold_identity::{Acceptor, HandshakeError};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::connection::{self, ConnectionLimits};
+use super::connection;
+use super::front::Front;
 use crate::lease::Broker;
-use crate::limits::Limits;
-use crate::telemetry::metrics::Metrics;
 
 /// How long the loop rests when the system has no socket to give: it is out of file descriptors, and trying harder helps nobody.
 const REST: Duration = Duration::from_millis(50);
-
-/// What every connection needs.
-pub(super) struct Front {
-    pub identity: Arc<Identity>,
-    pub broker: Arc<Broker>,
-    pub metrics: Arc<Metrics>,
-    pub router: Router,
-    handshakes: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
-    handshake_max: Duration,
-    pub limits: ConnectionLimits,
-}
-
-impl Front {
-    pub(super) fn new(
-        limits: &Limits,
-        identity: Arc<Identity>,
-        broker: Arc<Broker>,
-        metrics: Arc<Metrics>,
-        router: Router,
-    ) -> Self {
-        let permits = |n: u64| Arc::new(Semaphore::new(usize::try_from(n).unwrap_or(Semaphore::MAX_PERMITS)));
-        Self {
-            handshakes: permits(limits.handshakes_at_once_max),
-            connections: permits(limits.connections_at_once_max),
-            handshake_max: Duration::from_millis(limits.handshake_milliseconds_max),
-            limits: ConnectionLimits::of(limits),
-            identity,
-            broker,
-            metrics,
-            router,
-        }
-    }
-}
 
 /// Accepts until told to stop, then waits until every connection has finished what it was at, `drain_max` at most.
 pub(super) async fn run(

@@ -16,8 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::accept::Front;
 use super::delivery::{Deliveries, Watched};
+use super::front::Front;
 use crate::limits::Limits;
 
 /// The limits of one connection.

@@ -4,6 +4,7 @@ mod accept;
 mod body;
 mod connection;
 mod delivery;
+mod front;
 mod middleware;
 mod ops;
 mod peer;
@@ -30,7 +31,7 @@ use crate::config::Listen;
 use crate::lease::Broker;
 use crate::limits::Limits;
 use crate::telemetry::metrics::Metrics;
-use accept::Front;
+use front::Front;
 
 /// Connections of the ops listener at once: health checks and a scraper.
 const OPS_CONNECTIONS_MAX: usize = 64;

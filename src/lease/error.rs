@@ -8,7 +8,7 @@ use crate::domain::lease::State;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// 403: no grant, or no such role: the same words.
-    #[error("{reason} (decision {decision_id})")]
+    #[error("{reason}")]
     Denied {
         /// The audit log has it too.
         decision_id: String,

@@ -56,6 +56,15 @@ pub(super) async fn outbox(broker: Arc<Broker>) {
     }
 }
 
+/// Puts the number of refused handshakes that were not audited one by one on record, once a minute.
+pub(super) async fn refused_handshakes(broker: Arc<Broker>) {
+    let mut stop = broker.tasks.stop_signal();
+    tokio::select! {
+        () = broker.gate.run(&broker.audit) => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
 impl Broker {
     async fn round(&self) -> Result<(), StoreError> {
         let limits = self.current().config.limits.clone();

@@ -18,6 +18,7 @@ mod reconciler;
 mod reload;
 mod renew;
 mod revoke;
+mod survey;
 mod tasks;
 mod view;
 
@@ -44,7 +45,7 @@ use crate::telemetry::metrics::Metrics;
 use changes::Changes;
 use clock::BrokerClock;
 use rates::Rates;
-use reconciler::Surveys;
+use survey::Surveys;
 use tasks::Tasks;
 
 /// The broker, as the API sees it.

@@ -1,68 +1,23 @@
-//! The reconciler: compares what exists in a target with the leases that should be there.
-//!
-//! The list is read before the store, so with law 1 an account without a live lease can only mean that the store forgot it.
-//! What looks wrong is looked at a second time before anything is done about it: a lease may have come or gone in between.
+//! The reconciler: what exists in a target is compared with the leases that should be there, and what does not fit is ended,
+//! held or told. How it is looked at is in [`super::survey`].
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_sdk::{AccountName, EngineError, LeaseId, Listing, Mark, RevokeOrder, Timestamp};
-use tokio::sync::watch;
+use leasehold_sdk::{AccountName, LeaseId, RevokeOrder, Timestamp};
 
+use super::survey::{Blind, Survey};
 use super::{Broker, StrayOrder, TargetReport};
 use crate::audit::Event;
-use crate::domain::lease::{EndedBy, State};
+use crate::domain::lease::EndedBy;
 use crate::engine::TargetHandle;
 use crate::store::StoreError;
 
-/// Accounts and leases read at once.
-const PAGE: usize = 1000;
-
-/// Pages of one survey: a target that lists for ever is not believed (law 7).
-const PAGES_MAX: usize = 10_000;
+/// Between two tries to look at a target that is away.
+const AWAY: Duration = Duration::from_secs(5);
 
 /// Strays ended at once.
 const BATCH: usize = 100;
-
-/// What is known of each target from its surveys.
-#[derive(Default)]
-pub(super) struct Surveys(Mutex<BTreeMap<String, Known>>);
-
-struct Known {
-    /// A first look was taken, or could not be.
-    done: watch::Sender<bool>,
-    /// The store was found to be an older copy of itself: nothing is ended there until an operator says.
-    held: bool,
-}
-
-impl Default for Known {
-    fn default() -> Self {
-        Self { done: watch::Sender::new(false), held: false }
-    }
-}
-
-impl Surveys {
-    fn with<R>(&self, target: &str, f: impl FnOnce(&mut Known) -> R) -> R {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        f(all.entry(target.to_owned()).or_default())
-    }
-}
-
-/// What one look at a target found.
-#[derive(Default)]
-struct Survey {
-    strays: BTreeSet<LeaseId>,
-    vanished: BTreeSet<LeaseId>,
-    /// Accounts of our cluster under another store's tag.
-    foreign: u64,
-}
-
-/// Why a look failed.
-enum Blind {
-    Target(EngineError),
-    Store(StoreError),
-}
 
 /// How a pass treats what it finds.
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,7 +34,9 @@ pub(super) async fn run(broker: Arc<Broker>, target: Arc<TargetHandle>) {
         if let Some(error) = &report.error {
             tracing::warn!(target_name = %target.name, why = %error, "the target could not be compared with its leases");
         }
-        let pause = Duration::from_secs(broker.current().config.limits.reconcile_seconds);
+        let between = Duration::from_secs(broker.current().config.limits.reconcile_seconds);
+        // A target that was away is looked at as soon as it is back.
+        let pause = if report.error.is_some() { between.min(AWAY) } else { between };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stop.changed() => {}
@@ -88,16 +45,6 @@ pub(super) async fn run(broker: Arc<Broker>, target: Arc<TargetHandle>) {
 }
 
 impl Broker {
-    /// Whether nothing is ended in the target until an operator says what its newer accounts are.
-    pub(super) fn is_held(&self, target: &str) -> bool {
-        self.surveys.with(target, |known| known.held)
-    }
-
-    /// Becomes true once a first look at the target was taken, or could not be.
-    pub(super) fn surveyed(&self, target: &str) -> watch::Receiver<bool> {
-        self.surveys.with(target, |known| known.done.subscribe())
-    }
-
     /// One pass over one target.
     pub(super) async fn reconcile_target(&self, target: &Arc<TargetHandle>, orders: Orders) -> TargetReport {
         let mut report = TargetReport { target: target.name.clone(), ..TargetReport::default() };
@@ -114,68 +61,6 @@ impl Broker {
         self.metrics.reconciled(&target.name, report.error.is_some(), report.strays.iter().map(|(_, done, _)| *done));
         self.surveys.with(&target.name, |known| known.done.send_replace(true));
         report
-    }
-
-    /// Only what two looks agree on counts.
-    async fn survey_twice(&self, target: &TargetHandle) -> Result<Survey, Blind> {
-        let first = self.survey(target).await?;
-        if first.strays.is_empty() && first.vanished.is_empty() {
-            return Ok(first);
-        }
-        let second = self.survey(target).await?;
-        Ok(Survey {
-            strays: &first.strays & &second.strays,
-            vanished: &first.vanished & &second.vanished,
-            foreign: second.foreign,
-        })
-    }
-
-    async fn survey(&self, target: &TargetHandle) -> Result<Survey, Blind> {
-        let mark = self.mark();
-        let mut survey = Survey::default();
-        let mut listed = BTreeSet::new();
-        let mut after: Option<String> = None;
-        for _ in 0..PAGES_MAX {
-            match target.list(&mark, after.as_deref(), PAGE).await.map_err(Blind::Target)? {
-                Listing::NotListable => return Ok(Survey::default()),
-                Listing::Page { accounts, next } => {
-                    for account in accounts.into_iter().map(|a| a.account) {
-                        if account.cluster() == &mark.cluster && account.tag() == &mark.tag {
-                            listed.insert(account.lease());
-                        } else {
-                            survey.foreign += 1;
-                        }
-                    }
-                    // A page that does not move on would never end.
-                    if next.is_none() || next <= after {
-                        return self.compare(target, listed, survey).await.map_err(Blind::Store);
-                    }
-                    after = next;
-                }
-            }
-        }
-        Err(Blind::Target(EngineError::refused("it lists more accounts than it can have")))
-    }
-
-    async fn compare(
-        &self,
-        target: &TargetHandle,
-        mut listed: BTreeSet<LeaseId>,
-        mut survey: Survey,
-    ) -> Result<Survey, StoreError> {
-        let mut after = None;
-        loop {
-            let rows = self.store.live_of_target(&target.name, after, PAGE).await?;
-            let Some(last) = rows.last() else { break };
-            after = Some(last.lease.id);
-            for row in rows {
-                if !listed.remove(&row.lease.id) && row.lease.state == State::Active {
-                    survey.vanished.insert(row.lease.id);
-                }
-            }
-        }
-        survey.strays = listed;
-        Ok(survey)
     }
 
     async fn treat(
@@ -289,9 +174,5 @@ impl Broker {
 
     pub(super) fn account(&self, id: LeaseId) -> AccountName {
         AccountName::new(self.current().config.broker.cluster.clone(), self.store.tag().clone(), id)
-    }
-
-    fn mark(&self) -> Mark {
-        Mark { cluster: self.current().config.broker.cluster.clone(), tag: self.store.tag().clone() }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::changes::Changes;
 use super::clock::BrokerClock;
 use super::rates::Rates;
-use super::reconciler::Surveys;
+use super::survey::Surveys;
 use super::tasks::Tasks;
 use super::{Broker, Current, Parts, housekeeping, memory, reaper, reconciler};
 use crate::audit::{Event, HandshakeGate};
@@ -99,6 +99,7 @@ impl Broker {
     pub async fn start(self: &Arc<Self>) {
         self.tasks.replace(" housekeeping", vec![tokio::spawn(housekeeping::rounds(self.clone()))]);
         self.tasks.replace(" outbox", vec![tokio::spawn(housekeeping::outbox(self.clone()))]);
+        self.tasks.replace(" handshakes", vec![tokio::spawn(housekeeping::refused_handshakes(self.clone()))]);
         let current = self.current();
         for target in current.engines.iter() {
             self.start_loops(target);

@@ -65,10 +65,13 @@ impl Broker {
     /// See [`Failure`].
     pub async fn revoke_many(&self, caller: &Caller, request: &RequestId, ask: ManyAsk) -> Result<OrderTaken, Failure> {
         let current = self.current();
-        let deed = match &ask.matching {
+        let mut deed = match &ask.matching {
             Matching::Role(role) => Deed::on_role(Action::Revoke, role, no_params()),
             Matching::Identity(_) | Matching::Target(_) | Matching::All => Deed::on_broker(Action::Revoke),
         };
+        // All of one's own, as each of one's own.
+        deed.own = matches!(&ask.matching, Matching::Identity(id) if *id == caller.id);
+        let by = if deed.own { EndedBy::Caller } else { EndedBy::Operator };
         let decision_id = match self.authorize(&current.config.rules, caller, request, deed).await {
             Ok(permit) => permit.decision_id,
             Err(Failure::AuditAway { .. }) => new_decision_id(),
@@ -80,7 +83,7 @@ impl Broker {
             return Ok(OrderTaken { order: None, matched });
         }
         expected(matched, ask.expect, current.config.limits.bulk_revoke_unexpected_max)?;
-        let ended = self.store.end_matching(&filter, EndedBy::Operator, self.clock.now()).await?;
+        let ended = self.store.end_matching(&filter, by, self.clock.now()).await?;
         let order = new_decision_id().replace("d-", "o-");
         let detail = serde_json::json!({ "order": order, "matching": format!("{:?}", ask.matching), "ended": ended });
         let record = Event::Operation { operation: "revoke_many".into(), decision_id, detail };

@@ -1,0 +1,138 @@
+//! Looking at a target: which accounts of ours exist there, beside the leases that should be there.
+//!
+//! The list is read before the store, so with law 1 an account without a live lease can only mean that the store forgot it.
+//! What looks wrong is looked at a second time before anything is done about it: a lease may have come or gone in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use leasehold_sdk::{EngineError, LeaseId, Listing, Mark};
+use tokio::sync::watch;
+
+use super::Broker;
+use crate::domain::lease::State;
+use crate::engine::TargetHandle;
+use crate::store::StoreError;
+
+/// Accounts and leases read at once.
+const PAGE: usize = 1000;
+
+/// Pages of one survey: a target that lists for ever is not believed (law 7).
+const PAGES_MAX: usize = 10_000;
+
+/// What is known of each target from its surveys.
+#[derive(Default)]
+pub(super) struct Surveys(Mutex<BTreeMap<String, Known>>);
+
+pub(super) struct Known {
+    /// A first look was taken, or could not be.
+    pub done: watch::Sender<bool>,
+    /// The store was found to be an older copy of itself: nothing is ended there until an operator says.
+    pub held: bool,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { done: watch::Sender::new(false), held: false }
+    }
+}
+
+impl Surveys {
+    pub(super) fn with<R>(&self, target: &str, f: impl FnOnce(&mut Known) -> R) -> R {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        f(all.entry(target.to_owned()).or_default())
+    }
+}
+
+/// What one look at a target found.
+#[derive(Default)]
+pub(super) struct Survey {
+    pub strays: BTreeSet<LeaseId>,
+    pub vanished: BTreeSet<LeaseId>,
+    /// Accounts of our cluster under another store's tag.
+    pub foreign: u64,
+}
+
+/// Why a look failed.
+pub(super) enum Blind {
+    Target(EngineError),
+    Store(StoreError),
+}
+
+impl Broker {
+    /// Whether nothing is ended in the target until an operator says what its newer accounts are.
+    pub(super) fn is_held(&self, target: &str) -> bool {
+        self.surveys.with(target, |known| known.held)
+    }
+
+    /// Becomes true once a first look at the target was taken, or could not be.
+    pub(super) fn surveyed(&self, target: &str) -> watch::Receiver<bool> {
+        self.surveys.with(target, |known| known.done.subscribe())
+    }
+
+    /// Only what two looks agree on counts.
+    pub(super) async fn survey_twice(&self, target: &TargetHandle) -> Result<Survey, Blind> {
+        let first = self.survey(target).await?;
+        if first.strays.is_empty() && first.vanished.is_empty() {
+            return Ok(first);
+        }
+        let second = self.survey(target).await?;
+        Ok(Survey {
+            strays: &first.strays & &second.strays,
+            vanished: &first.vanished & &second.vanished,
+            foreign: second.foreign,
+        })
+    }
+
+    async fn survey(&self, target: &TargetHandle) -> Result<Survey, Blind> {
+        let mark = self.mark();
+        let mut survey = Survey::default();
+        let mut listed = BTreeSet::new();
+        let mut after: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            match target.list(&mark, after.as_deref(), PAGE).await.map_err(Blind::Target)? {
+                Listing::NotListable => return Ok(Survey::default()),
+                Listing::Page { accounts, next } => {
+                    for account in accounts.into_iter().map(|a| a.account) {
+                        if account.cluster() == &mark.cluster && account.tag() == &mark.tag {
+                            listed.insert(account.lease());
+                        } else {
+                            survey.foreign += 1;
+                        }
+                    }
+                    // A page that does not move on would never end.
+                    if next.is_none() || next <= after {
+                        return self.compare(target, listed, survey).await.map_err(Blind::Store);
+                    }
+                    after = next;
+                }
+            }
+        }
+        Err(Blind::Target(EngineError::refused("it lists more accounts than it can have")))
+    }
+
+    async fn compare(
+        &self,
+        target: &TargetHandle,
+        mut listed: BTreeSet<LeaseId>,
+        mut survey: Survey,
+    ) -> Result<Survey, StoreError> {
+        let mut after = None;
+        loop {
+            let rows = self.store.live_of_target(&target.name, after, PAGE).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.lease.id);
+            for row in rows {
+                if !listed.remove(&row.lease.id) && row.lease.state == State::Active {
+                    survey.vanished.insert(row.lease.id);
+                }
+            }
+        }
+        survey.strays = listed;
+        Ok(survey)
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { cluster: self.current().config.broker.cluster.clone(), tag: self.store.tag().clone() }
+    }
+}
