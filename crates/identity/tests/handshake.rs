@@ -26,20 +26,21 @@ async fn two_workloads_meet() {
     let report = &leasehold_identity::inspect(&pem).expect("a report")[0];
     assert_eq!(peer.cert_sha256, report.sha256);
     let (_, tls) = met.client.as_ref().expect("greeted").get_ref();
-    assert_eq!(tls.alpn_protocol(), Some(&b"h2"[..]));
+    assert_eq!(tls.alpn_protocol(), Some(&b"http/1.1"[..]));
     assert!(server.status().svid_ok && client.status().svid_ok);
 }
 
+/// A client that would rather speak HTTP/2 gets HTTP/1.1; one that speaks nothing else is refused.
 #[tokio::test]
-async fn alpn_is_the_clients_choice() {
+async fn only_http_1_1_is_spoken() {
     let home = Home::new();
     let server = home.identity("broker", BROKER);
     let client = home.identity("billing", BILLING);
-    let connector = Connector::new(client.clone(), id(BROKER)).with_alpn([b"http/1.1".to_vec()]);
+    let connector = Connector::new(client.clone(), id(BROKER)).with_alpn([b"h2".to_vec(), b"http/1.1".to_vec()]);
     let met = meet(&server, &connector).await;
     let (_, tls) = met.client.as_ref().expect("greeted").get_ref();
     assert_eq!(tls.alpn_protocol(), Some(&b"http/1.1"[..]));
-    let stranger = Connector::new(client, id(BROKER)).with_alpn([b"gopher".to_vec()]);
+    let stranger = Connector::new(client, id(BROKER)).with_alpn([b"h2".to_vec()]);
     assert_eq!(meet(&server, &stranger).await.server.expect_err("refused").reason(), "tls");
 }
 

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{ALPN_H2, ALPN_HTTP_1_1, client_config};
+use super::{ALPN_HTTP_1_1, client_config};
 use crate::{HandshakeError, Identity, SpiffeId};
 
 /// Connects to one server, known by its SPIFFE ID. Host names play no part.
@@ -25,9 +25,9 @@ pub struct Connector {
 
 impl Connector {
     /// A connector that shows the SVID of `identity` and accepts the server `server` only, by its exact ID.
-    /// Offers HTTP/2 and HTTP/1.1 unless told otherwise.
+    /// Offers HTTP/1.1 unless told otherwise.
     pub fn new(identity: Arc<Identity>, server: SpiffeId) -> Self {
-        Self { identity, server, alpn: vec![ALPN_H2.to_vec(), ALPN_HTTP_1_1.to_vec()], config: ArcSwapOption::empty() }
+        Self { identity, server, alpn: vec![ALPN_HTTP_1_1.to_vec()], config: ArcSwapOption::empty() }
     }
 
     /// Offers these protocols (ALPN, RFC 7301), most wanted first.

@@ -22,7 +22,6 @@ use crate::clock::WallClock;
 use crate::svid::OwnSvid;
 use verifier::{ClientVerifier, ServerVerifier};
 
-const ALPN_H2: &[u8] = b"h2";
 const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
 
 /// The one cryptography provider. Passed explicitly everywhere: the process-wide default is for others to set or not.
@@ -41,7 +40,8 @@ fn server_config(svid: &OwnSvid, verifier: Arc<ClientVerifier>) -> Result<Arc<Se
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP_1_1.to_vec()];
+    // No HTTP/2: there a flush proves nothing about one answer, and whether a credential was delivered must be known.
+    config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
     Ok(Arc::new(config))
 }
 
