@@ -267,10 +267,8 @@ fn receipts(accounts: &[NewAccount<'_>]) -> Result<String, BadText> {
 fn call_mint(schema: &Ident, a: &NewAccount<'_>) -> Result<String, BadText> {
     let mut settings: Vec<String> = a.body.settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
     settings.extend(a.body.set_role.iter().map(|r| format!("role={r}")));
-    if !a.body.search_path.is_empty() {
-        let path: Result<Vec<_>, _> = a.body.search_path.iter().map(|s| quote_ident(s)).collect();
-        settings.push(format!("search_path={}", join(&path?)));
-    }
+    // One entry for each schema, in their order.
+    settings.extend(a.body.search_path.iter().map(|s| format!("search_path={s}")));
     let name = quote_literal(a.name)?;
     Ok(format!(
         "SELECT {name}::pg_catalog.text AS account, {schema}.mint({name}::pg_catalog.text, {}::pg_catalog.int8, \

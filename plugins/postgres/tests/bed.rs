@@ -67,7 +67,9 @@ impl Bed {
             Kind::Functions => pg.login("lh_plain", "").await,
         };
         let mark = Mark { cluster: unique("c").replace('_', "-").parse().unwrap(), tag: StoreTag::new() };
-        Self::with(pg, kind, more, mark, admin, (reader, writer)).await
+        let bed = Self::with(pg, kind, more, mark, admin, (reader, writer)).await;
+        bed.install(json!({})).await;
+        bed
     }
 
     /// The same target with a second engine, which has no session yet.
@@ -123,14 +125,13 @@ impl Bed {
         };
         let engine = Postgres.target(context, object(settings)).unwrap();
         let fingerprint = engine.fingerprint().await.unwrap();
-        let bed = Self { pg, engine, mark, reader, writer, admin, kind, fingerprint, _secrets: secrets };
-        bed.install().await;
-        bed
+        Self { pg, engine, mark, reader, writer, admin, kind, fingerprint, _secrets: secrets }
     }
 
-    /// What an operator runs first, for roles that together use all that the tests do.
-    async fn install(&self) {
-        let settings = json!({"set_role": self.writer, "search_path": ["app"], "settings": {"work_mem": "1MB"}});
+    /// What an operator runs first, for roles that together use all that the tests do, and `more`.
+    pub async fn install(&self, more: Value) {
+        let mut settings = json!({"set_role": self.writer, "search_path": ["app"], "settings": {"work_mem": "1MB"}});
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let roles = [("a".to_owned(), self.writing_role(settings)), ("b".to_owned(), self.role(json!({})))];
         if let Some(sql) = self.engine.install_sql(&roles) {
             self.pg.server().psql_in(self.pg.database(), &sql).await.unwrap_or_else(|e| panic!("{e:#}"));

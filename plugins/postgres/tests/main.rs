@@ -6,4 +6,6 @@ mod conformance;
 mod faults;
 mod hostile;
 mod life;
+mod quoting;
 mod rights;
+mod sessions;

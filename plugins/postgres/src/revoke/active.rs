@@ -14,7 +14,10 @@ use crate::session::Session;
 /// Hands to the estate what acts with its owner's rights, in the session's database.
 pub(super) async fn to_estate(session: &mut Session, item: &Item, estate: &Ident) -> Result<(), EngineError> {
     let Some(oid) = item.present else { return Ok(()) };
-    let rows = session.rows(&active_sql(oid)).await.map_err(|e| e.repeatable("looking for what acts for its owner"))?;
+    let rows = session
+        .rows(&active_sql(&format!("'{oid}'")))
+        .await
+        .map_err(|e| e.repeatable("looking for what acts for its owner"))?;
     let mut change = String::new();
     for row in &rows {
         let read = |e: sqlx::Error| EngineError::retry(format!("{}: {e}", item.name));
@@ -38,8 +41,9 @@ pub(super) async fn to_estate(session: &mut Session, item: &Item, estate: &Ident
 }
 
 /// Functions that run as their owner; views and materialized views; tables with rules, or with an index or statistics over
-/// a function or operator that did not come with the server (those have no entry in `pg_depend`); subscriptions.
-fn active_sql(oid: u32) -> String {
+/// a function or operator that did not come with the server (those have no entry in `pg_depend`); subscriptions. `oid` is
+/// SQL for the owner's.
+pub(crate) fn active_sql(oid: &str) -> String {
     format!(
         "SELECT i.type AS kind, i.identity AS identity FROM pg_catalog.pg_shdepend AS d, \
          LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) AS i \

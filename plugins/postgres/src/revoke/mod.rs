@@ -12,8 +12,9 @@ mod look;
 mod prepared;
 mod sessions;
 
-use leasehold_sdk::{EngineError, RevokeOrder, Timestamp, failpoint, random};
 use std::time::Duration;
+
+use leasehold_sdk::{EngineError, RevokeOrder, Timestamp, failpoint, random};
 use tokio::time::Instant;
 
 use crate::config::Admin;
@@ -23,6 +24,8 @@ use crate::plan::{OidReceipt, PlanBody};
 use crate::quote::{Ident, quote_ident};
 use crate::session::Session;
 use crate::sql_error::SqlError;
+
+pub(crate) use active::active_sql;
 
 /// How long one call goes on taking up accounts one by one. What is not reached then is for the next round.
 const ROUND_MAX: Duration = Duration::from_secs(20);

@@ -96,7 +96,7 @@ BEGIN
         THEN pg_catalog.replace(pg_catalog.substr(part, 2, pg_catalog.length(part) OPERATOR(pg_catalog.-) 2), '""', '"')
         ELSE part END), ', ')
       INTO literals
-      FROM (SELECT pg_catalog.btrim(p) AS part FROM pg_catalog.string_to_table(val, ',') p) parts;
+      FROM (SELECT pg_catalog.btrim(p) AS part FROM pg_catalog.unnest(pg_catalog.string_to_array(val, ',')) p) parts;
   END IF;
   RETURN pg_catalog.format('SET %I TO %s', what, COALESCE(literals, pg_catalog.quote_literal(val)));
 END ${{tag}}$;
@@ -113,6 +113,7 @@ DECLARE
   members pg_catalog.text;
   entry pg_catalog.text;
   change pg_catalog.text;
+  path pg_catalog.text;
   role_entry pg_catalog.text;
   made pg_catalog.oid;
 BEGIN
@@ -138,10 +139,16 @@ BEGIN
     change := {{schema}}.setting(entry);
     IF pg_catalog.starts_with(entry, 'role=') THEN
       role_entry := entry;
+    ELSIF pg_catalog.starts_with(entry, 'search_path=') THEN
+      -- One entry for each schema, in their order: a name may hold commas and quotes.
+      path := pg_catalog.concat_ws(', ', path, pg_catalog.quote_literal(pg_catalog.substr(entry, 13)));
     ELSE
       EXECUTE pg_catalog.format('ALTER ROLE %s %s', name, change);
     END IF;
   END LOOP;
+  IF path IS NOT NULL THEN
+    EXECUTE pg_catalog.format('ALTER ROLE %s SET search_path TO %s', name, path);
+  END IF;
   -- The server refuses `ALTER ROLE … SET role` inside any SECURITY DEFINER function, whoever owns it, so that this one
   -- setting is written where that statement would have put it. DROP ROLE takes it away with the others.
   IF role_entry IS NOT NULL THEN
@@ -231,6 +238,8 @@ RETURNS pg_catalog.void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ${{tag}}$
 DECLARE
   receiver CONSTANT pg_catalog.text := COALESCE(reassign_to, {{estate_text}});
+  kind pg_catalog.text;
+  object pg_catalog.text;
 BEGIN
   PERFORM {{schema}}.must_be_ours(account);
   IF NOT (receiver OPERATOR(pg_catalog.=) ANY ({{receivers}})) THEN
@@ -239,6 +248,10 @@ BEGIN
   IF drop_owned THEN
     EXECUTE pg_catalog.format('DROP OWNED BY %I', account);
   END IF;
+  -- What acts with its owner's rights must never get a stronger owner: it goes to the estate, which has none.
+  FOR kind, object IN {{active}} LOOP
+    EXECUTE pg_catalog.format('ALTER %s %s OWNER TO %I', kind, object, {{estate_text}});
+  END LOOP;
   -- Also after a drop: databases and tablespaces are handed over, never dropped.
   EXECUTE pg_catalog.format('REASSIGN OWNED BY %I TO %I', account, receiver);
   EXECUTE pg_catalog.format('DROP OWNED BY %I', account);

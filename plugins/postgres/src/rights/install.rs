@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Site, array, ident, literal};
 use crate::config::Admin;
+use crate::revoke::active_sql;
 use crate::role::RoleConfig;
 
 /// The version of `functions.sql`. To be raised with every change there that a running broker depends on.
@@ -11,6 +12,9 @@ pub(super) const FUNCTIONS_VERSION: u32 = 1;
 
 /// Where the functions go in a target that does not use them yet.
 const DEFAULT_SCHEMA: &str = "leasehold";
+
+/// The OID of the account that a function was called for.
+const ACCOUNT_OID: &str = "(SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) account)";
 
 const TEMPLATE: &str = include_str!("functions.sql");
 
@@ -71,6 +75,7 @@ pub(super) fn install_sql(site: Site<'_>, roles: &[(String, RoleConfig)]) -> Str
         ("groups", array(&allowed.groups)),
         ("settings", array(&allowed.settings)),
         ("receivers", array(&allowed.receivers)),
+        ("active", active_sql(ACCOUNT_OID)),
     ];
     // The values stand inside of bodies between `$tag$`: no value may end one.
     let mut tag = "lh".to_owned();
