@@ -48,6 +48,8 @@ CREATE INDEX leases_due ON leases (target, tried, wake_at) WHERE ended_at IS NUL
 CREATE INDEX leases_live_of_holder ON leases (role, identity) WHERE ended_at IS NULL;
 -- Who follows a lease.
 CREATE INDEX leases_live_followers ON leases (replaces) WHERE ended_at IS NULL AND replaces IS NOT NULL;
+-- What is claimed just now: a few rows.
+CREATE INDEX leases_claimed ON leases (claimed_until) WHERE claimed_until > 0;
 -- The reconciler's walk over a target.
 CREATE INDEX leases_live_of_target ON leases (target, id) WHERE ended_at IS NULL;
 -- Lists, newest first.

@@ -74,7 +74,8 @@ impl Server {
         let ops_router =
             ops::router(ops::Ops { broker: broker.clone(), identity: identity.clone(), metrics: metrics.clone() });
         let front = Arc::new(Front::new(limits, identity, broker, metrics, router));
-        let drain_max = Duration::from_millis(limits.shutdown_milliseconds_max);
+        // The other half is for what the broker itself has under way.
+        let drain_max = Duration::from_millis(limits.shutdown_milliseconds_max) / 2;
         Ok(Self { api, ops, addresses, front, ops_router, drain_max })
     }
 

@@ -22,6 +22,9 @@ use crate::store::{StoreError, Turn};
 /// How long a start waits for a target's word on its roles: a target that is down is no reason not to start.
 const VET_AT_START: Duration = Duration::from_secs(5);
 
+/// How long a stop waits for the audit log's sinks.
+const AUDIT_CLOSE: Duration = Duration::from_secs(3);
+
 /// Why a new configuration was not taken; the running one is kept.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadRefused {
@@ -161,11 +164,14 @@ impl Broker {
     pub async fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.tell_broker("stopping", None).await;
-        let max = Duration::from_millis(self.current().config.limits.shutdown_milliseconds_max);
+        // The API has had the first half of the time.
+        let max = Duration::from_millis(self.current().config.limits.shutdown_milliseconds_max) / 2;
         self.tasks.stop(max).await;
         self.gate.write_counted(&self.audit).await;
-        if let Err(e) = self.audit.close().await {
-            tracing::error!(error = %e, "the audit log could not be closed cleanly");
+        match tokio::time::timeout(AUDIT_CLOSE, self.audit.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => tracing::error!(error = %e, "the audit log could not be closed cleanly"),
+            Err(_) => tracing::error!("the audit log could not be closed in time"),
         }
         let _ = self.keep_audit_head().await;
     }

@@ -56,17 +56,19 @@ impl Tasks {
         self.loops.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    /// Tells every loop to stop, and waits for deeds under way and loops to end, `max` at most each.
+    /// Tells every loop to stop, and waits for deeds under way and loops to end, `max` at most in all. What is cut off then
+    /// is where a crash would leave it, and the next start goes on from there.
     pub(super) async fn stop(&self, max: Duration) {
+        let deadline = tokio::time::Instant::now() + max;
         self.stop.send_replace(true);
         let mut under_way = self.under_way.subscribe();
-        let _ = tokio::time::timeout(max, under_way.wait_for(|n| *n == 0)).await;
+        let _ = tokio::time::timeout_at(deadline, under_way.wait_for(|n| *n == 0)).await;
         let loops: Vec<_> = {
             let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
             loops.drain().flat_map(|(_, tasks)| tasks).collect()
         };
         for mut task in loops {
-            if tokio::time::timeout(max, &mut task).await.is_err() {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
                 task.abort();
             }
         }

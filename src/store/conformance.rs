@@ -15,11 +15,18 @@ use crate::domain::lease::{Lease, State};
 
 /// Runs all cases. `open` opens the store of that name, makes it when there is none, and may be called for one again once
 /// the store it answered before is dropped: then it waits until that one has let go.
-pub async fn run<S: Store + 'static>(open: impl AsyncFn(&str) -> S) {
+pub async fn run<S: Store + 'static>(open: impl AsyncFn(&str) -> S, claims: AtOpen) {
     lives::run(&open).await;
     lists::run(&open).await;
     races::run(&open).await;
-    model::run(&open).await;
+    model::run(&open, claims).await;
+}
+
+/// What opening a store does to the claims in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtOpen {
+    /// It serves one broker at a time: claims are a dead broker's, and freed.
+    Freed,
 }
 
 /// A moment of the suite's own time, in milliseconds after its start.

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
 use super::super::{Filter, Inserted, NewLease, Outcome, Settled, Store, Turn};
-use super::{at, new_lease, receipt};
+use super::{AtOpen, at, new_lease, receipt};
 use crate::domain::lease::{EndedBy, State};
 
 const CASES: u32 = 24;
@@ -55,24 +55,26 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-pub(super) async fn run<S: Store + 'static>(open: &impl AsyncFn(&str) -> S) {
+pub(super) async fn run<S: Store + 'static>(open: &impl AsyncFn(&str) -> S, claims: AtOpen) {
     let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
     let number = AtomicU64::new(0);
     let case = |steps: Vec<Step>| {
         let name = format!("model-{}", number.fetch_add(1, Ordering::Relaxed));
-        block_in_place(|| Handle::current().block_on(play(open, &name, steps)));
+        block_in_place(|| Handle::current().block_on(play(open, &name, steps, claims)));
         Ok(())
     };
     TestRunner::new(config).run(&proptest::collection::vec(step(), 1..STEPS_MAX), case).unwrap();
 }
 
-async fn play<S: Store + 'static>(open: &impl AsyncFn(&str) -> S, name: &str, steps: Vec<Step>) {
+async fn play<S: Store + 'static>(open: &impl AsyncFn(&str) -> S, name: &str, steps: Vec<Step>, claims: AtOpen) {
     let mut store = open(name).await;
     let mut model = Model::default();
     for step in steps {
         if let Step::Reopen = step {
             drop(store);
             store = open(name).await;
+            let AtOpen::Freed = claims;
+            model.leases.iter_mut().for_each(|lease| lease.claimed = Timestamp::from_unix_ms(0));
             model.compare(&store).await;
         } else {
             model.take(&store, step).await;

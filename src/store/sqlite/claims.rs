@@ -17,6 +17,13 @@ use super::writer::Op;
 /// What a lease says that was closed without being ended.
 const FORGOTTEN: &str = "closed by target forget; not ended in the target";
 
+/// Frees every claim. For the open: whoever holds the file's lock is alone, so that all claims are a dead broker's, and
+/// what it was ending goes on at once.
+pub(super) async fn release_all(db: &mut SqliteConnection) -> Result<(), StoreError> {
+    let released = sqlx::query("UPDATE leases SET claimed_until = 0, wake_at = due_at WHERE claimed_until > 0");
+    released.execute(db).await.map(drop).map_err(failed)
+}
+
 #[async_trait]
 impl Claims for Sqlite {
     async fn claim_due(

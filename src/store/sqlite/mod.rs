@@ -60,6 +60,7 @@ impl Sqlite {
         let mut db = file::connect(&options).await?;
         file::migrate(&mut db).await?;
         let tag = facts::adopt(&mut db, cluster).await?;
+        claims::release_all(&mut db).await?;
         let waiting_max = usize::try_from(limits.store_waiting_writes_max).unwrap_or(usize::MAX);
         Ok(Self { tag, readers: file::readers(&options), writer: Writer::start(db, options, lock, waiting_max) })
     }

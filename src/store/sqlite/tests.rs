@@ -11,13 +11,14 @@ use async_trait::async_trait;
 use leasehold_sdk::clock;
 use sqlx::SqliteConnection;
 
-use super::super::conformance;
+use super::super::conformance::{self, AtOpen};
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_conforms() {
     let dir = tempfile::tempdir().unwrap();
-    conformance::run(async |name: &str| reopen(&dir.path().join(name).join("store.db")).await).await;
+    let open = async |name: &str| reopen(&dir.path().join(name).join("store.db")).await;
+    conformance::run(open, AtOpen::Freed).await;
 }
 
 fn cluster() -> ClusterName {
