@@ -70,7 +70,7 @@ async fn make_broker(
     instance: &str,
 ) -> anyhow::Result<Arc<Broker>> {
     let StoreConfig::Sqlite(path) = &config.store;
-    let store = Sqlite::open(path, &config.broker.cluster, &config.limits)
+    let store = Sqlite::open(path, &config.broker.cluster, &config.limits, metrics.clone())
         .await
         .with_context(|| format!("the store {} cannot be opened", path.display()))?;
     let store: Arc<dyn Store> = Arc::new(store);

@@ -129,7 +129,10 @@ impl Broker {
         let result = self.try_reload(&old, config).await;
         match &result {
             Ok(()) => self.tell_broker("reloaded", None).await,
-            Err(e) => self.tell_broker("reload_refused", Some(e.to_string())).await,
+            Err(e) => {
+                self.metrics.config_reload_failures.inc();
+                self.tell_broker("reload_refused", Some(e.to_string())).await;
+            }
         }
         result
     }

@@ -41,7 +41,7 @@ mod tests {
         let path = dir.path().join("leasehold.db");
         let cluster: ClusterName = "test".parse().unwrap();
         assert!(audit_heads(&path, &cluster).await.is_err());
-        let store = Sqlite::open(&path, &cluster, &Limits::default()).await.unwrap();
+        let store = Sqlite::open(&path, &cluster, &Limits::default(), std::sync::Arc::default()).await.unwrap();
         let head = AuditHead { seq: 7, hash: "ab".into() };
         store.keep_audit_head("test-x", &head).await.unwrap();
         let heads = vec![("test-x".to_owned(), head)];

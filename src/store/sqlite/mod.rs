@@ -19,6 +19,7 @@ mod tests;
 mod writer;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use leasehold_sdk::{ClusterName, StoreTag};
 use sqlx::SqlitePool;
@@ -28,6 +29,7 @@ use self::outcome::failed;
 use self::writer::{Op, Writer};
 use super::StoreError;
 use crate::limits::Limits;
+use crate::telemetry::metrics::Metrics;
 
 /// An open SQLite store. Dropping it lets the changes that wait be made and then frees the file; [`Sqlite::close`] waits
 /// for that.
@@ -54,7 +56,12 @@ impl Sqlite {
     /// [`StoreError::NotOurs`] when another process has it open, when it belongs to another cluster than `cluster`, or when
     /// a newer program made it; [`StoreError::Unavailable`] when the file cannot be made, read or written;
     /// [`StoreError::Damaged`] when it is no sound SQLite file.
-    pub async fn open(path: &Path, cluster: &ClusterName, limits: &Limits) -> Result<Self, StoreError> {
+    pub async fn open(
+        path: &Path,
+        cluster: &ClusterName,
+        limits: &Limits,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StoreError> {
         let lock = file::claim(path)?;
         let options = file::options(path);
         let mut db = file::connect(&options).await?;
@@ -62,7 +69,11 @@ impl Sqlite {
         let tag = facts::adopt(&mut db, cluster).await?;
         claims::release_all(&mut db).await?;
         let waiting_max = usize::try_from(limits.store_waiting_writes_max).unwrap_or(usize::MAX);
-        Ok(Self { tag, readers: file::readers(&options), writer: Writer::start(db, options, lock, waiting_max) })
+        Ok(Self {
+            tag,
+            readers: file::readers(&options),
+            writer: Writer::start(db, options, lock, waiting_max, metrics),
+        })
     }
 
     /// Makes the changes that wait, then closes the file. Changes asked for later are refused.

@@ -26,7 +26,7 @@ fn cluster() -> ClusterName {
 }
 
 async fn open(path: &Path) -> Result<Sqlite, StoreError> {
-    Sqlite::open(path, &cluster(), &Limits::default()).await
+    Sqlite::open(path, &cluster(), &Limits::default(), Arc::default()).await
 }
 
 /// Opens the store in `path`, waiting for whoever had it before to let go.

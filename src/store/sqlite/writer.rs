@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use leasehold_sdk::clock;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
@@ -17,6 +18,7 @@ use super::super::StoreError;
 use super::Written;
 use super::file::{self, Lock};
 use super::outcome::failed;
+use crate::telemetry::metrics::Metrics;
 
 /// The most changes in one transaction: they wait for each other, and are made again one by one when one fails.
 const GROUP_MAX: usize = 256;
@@ -48,10 +50,16 @@ struct Counts {
 
 impl Writer {
     /// Starts the task. It holds `lock` until it has ended.
-    pub(super) fn start(db: SqliteConnection, options: SqliteConnectOptions, lock: Lock, waiting_max: usize) -> Self {
+    pub(super) fn start(
+        db: SqliteConnection,
+        options: SqliteConnectOptions,
+        lock: Lock,
+        waiting_max: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let (queue, waiting) = mpsc::channel(waiting_max);
         let (counts, stop) = (Arc::new(Counts::default()), Arc::new(Notify::new()));
-        let desk = Desk { db: Some(db), options, counts: Arc::clone(&counts), _lock: lock };
+        let desk = Desk { db: Some(db), options, counts: Arc::clone(&counts), metrics, _lock: lock };
         let task = tokio::spawn(desk.work(waiting, Arc::clone(&stop)));
         Self { queue, waiting_max, counts, stop, task: Mutex::new(Some(task)) }
     }
@@ -131,6 +139,7 @@ struct Desk {
     db: Option<SqliteConnection>,
     options: SqliteConnectOptions,
     counts: Arc<Counts>,
+    metrics: Arc<Metrics>,
     _lock: Lock,
 }
 
@@ -173,13 +182,18 @@ impl Desk {
             Some(db) => db,
             None => file::connect(&self.options).await.map_err(Failed::Whole)?,
         };
+        let started = clock::boot();
         let outcome = attempt(&mut db, group).await;
         match &outcome {
             // A full disk or a failed read may have ended the transaction half-way: the next one starts on a new connection.
             Err(Failed::Whole(_) | Failed::Change(StoreError::Unavailable(_))) => drop(db),
             _ => self.db = Some(db),
         }
-        if outcome.is_ok() {
+        if outcome.is_err() {
+            self.metrics.store_failures.inc();
+        } else {
+            self.metrics.store_commit_seconds.observe((clock::boot() - started).as_secs_f64());
+            self.metrics.store_group_size.observe(group.len() as f64);
             self.counts.commits.fetch_add(1, Ordering::Relaxed);
             self.counts.changes.fetch_add(group.len() as u64, Ordering::Relaxed);
         }

@@ -66,7 +66,7 @@ async fn another_clusters_store_is_refused_by_name() {
     let path = dir.path().join("store.db");
     open(&path).await.unwrap().close().await;
     let other: ClusterName = "other".parse().unwrap();
-    let why = refusal(Sqlite::open(&path, &other, &Limits::default()).await);
+    let why = refusal(Sqlite::open(&path, &other, &Limits::default(), Arc::default()).await);
     assert!(why.contains("\"test\"") && why.contains("\"other\""), "{why}");
     open(&path).await.unwrap();
 }

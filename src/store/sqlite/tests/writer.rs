@@ -4,7 +4,6 @@ use super::super::super::conformance::{at, at_once, new_lease, pending, receipt}
 use super::super::super::{Claims, Facts, Filter, Inserted, Leases, NewLease, Outbox, Turn, Visible};
 use super::*;
 use crate::domain::lease::{EndedBy, State};
-use std::sync::Arc;
 
 async fn store(dir: &tempfile::TempDir) -> Arc<Sqlite> {
     Arc::new(open(&dir.path().join("store.db")).await.unwrap())
@@ -66,7 +65,7 @@ async fn the_queue_is_bounded_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let mut limits = Limits::default();
     limits.set("store_waiting_writes_max", 3).unwrap();
-    let store = Sqlite::open(&dir.path().join("store.db"), &cluster(), &limits).await.unwrap();
+    let store = Sqlite::open(&dir.path().join("store.db"), &cluster(), &limits, Arc::default()).await.unwrap();
     // On one thread nothing is taken from the queue before all have been put into it.
     let all = futures_util::future::join_all((0..5).map(|_| store.probe())).await;
     assert!(all[..3].iter().all(Result::is_ok));
