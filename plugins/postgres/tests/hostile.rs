@@ -11,6 +11,7 @@ leasehold_testkit::each_version! {
     temp_tables_and_locks,
     objects_of_every_kind,
     objects_of_every_kind_are_dropped_when_told,
+    what_cannot_be_dropped_goes_to_the_estate,
     a_database_with_hostile_defaults,
     a_session_under_another_role,
     grants_made_by_it_and_of_it,
@@ -61,10 +62,19 @@ async fn make_objects(bed: &Bed, account: &crate::bed::Account) {
          CREATE MATERIALIZED VIEW own.mv AS SELECT 1 AS one; CREATE RULE r AS ON DELETE TO own.t DO INSTEAD NOTHING;\
          SELECT lo_create(0); ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;\
          COMMENT ON TABLE own.t IS 'mine'; GRANT SELECT ON own.t TO PUBLIC; GRANT USAGE ON SCHEMA own TO PUBLIC;\
-         ALTER DEFAULT PRIVILEGES IN SCHEMA own GRANT SELECT ON TABLES TO PUBLIC",
+         ALTER DEFAULT PRIVILEGES IN SCHEMA own GRANT SELECT ON TABLES TO PUBLIC;\
+         CREATE PROCEDURE own.pr(x int) LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'; CREATE PUBLICATION pub FOR TABLE own.t;\
+         CREATE TABLE own.parts (i int GENERATED ALWAYS AS IDENTITY) PARTITION BY RANGE (i);\
+         CREATE TABLE own.part PARTITION OF own.parts FOR VALUES FROM (1) TO (9); CREATE SEQUENCE own.seq;\
+         CREATE TYPE own.span AS RANGE (subtype = int4); CREATE TEXT SEARCH DICTIONARY own.dict (TEMPLATE = pg_catalog.simple)",
     )
     .await
     .unwrap();
+    // A trusted extension belongs to whoever created it, though its parts do not.
+    let trusted = "SELECT name::text FROM pg_available_extension_versions WHERE trusted AND name = 'hstore'";
+    if s.text(trusted).await.unwrap().is_some() {
+        s.execute("CREATE EXTENSION hstore WITH SCHEMA own").await.unwrap();
+    }
 }
 
 async fn objects_of_every_kind(postgres: Installation) {
@@ -72,10 +82,27 @@ async fn objects_of_every_kind(postgres: Installation) {
         let bed = Bed::new(postgres.clone(), kind).await;
         let account = bed.mint(&bed.writing_role(json!({}))).await;
         make_objects(&bed, &account).await;
+        bed.login(&account).await.execute(CAST).await.unwrap();
         bed.assert_ends(&account).await;
         let owners = "SELECT string_agg(DISTINCT pg_get_userbyid(relowner), ',') FROM pg_class \
                       WHERE relnamespace = 'own'::regnamespace OR relname = 'pub'";
         assert_eq!(bed.ask(owners).await.unwrap(), bed.estate());
+    }
+}
+
+/// A cast has no owner, so that it stands in the way of dropping what it is made of.
+const CAST: &str = "CREATE TYPE public.pair AS (a int, b int);\
+    CREATE FUNCTION public.cast_it(public.pair) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT ''x''::text';\
+    CREATE CAST (public.pair AS text) WITH FUNCTION public.cast_it(public.pair) AS ASSIGNMENT";
+
+async fn what_cannot_be_dropped_goes_to_the_estate(postgres: Installation) {
+    for kind in ALL {
+        let bed = Bed::new(postgres.clone(), kind).await;
+        let account = bed.mint(&bed.writing_role(json!({"owned": "drop"}))).await;
+        bed.login(&account).await.execute(CAST).await.unwrap();
+        bed.assert_ends(&account).await;
+        let owner = "SELECT pg_get_userbyid(proowner) FROM pg_proc WHERE proname = 'cast_it'";
+        assert_eq!(bed.ask(owner).await.unwrap(), bed.estate());
     }
 }
 
