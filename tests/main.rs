@@ -1,3 +1,4 @@
 //! The one integration-test program, so that the broker is linked into tests once. One module for each capability.
 
+mod docs;
 mod house_rules;
