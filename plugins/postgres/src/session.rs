@@ -55,7 +55,6 @@ pub(crate) struct Facts {
     /// The database that the session is in.
     pub(crate) database: String,
     /// Whether the connection is encrypted.
-    #[allow(dead_code)] // for `check`
     pub(crate) encrypted: bool,
 }
 
