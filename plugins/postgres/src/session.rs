@@ -54,8 +54,6 @@ pub(crate) struct Facts {
     pub(crate) superuser: bool,
     /// The database that the session is in.
     pub(crate) database: String,
-    /// Whether the connection is encrypted.
-    pub(crate) encrypted: bool,
 }
 
 /// One session, taken for one piece of work. It goes back to be used again only when nothing is under way on it.
@@ -254,9 +252,7 @@ fn pins(config: &TargetConfig, major: u32) -> Vec<(&'static str, String)> {
 const SETTLE: &str = "SET SESSION AUTHORIZATION DEFAULT; SET ROLE NONE; SET search_path = '';\
     SELECT (SELECT c.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() AS c) AS system,\
     CURRENT_USER::pg_catalog.text AS login, pg_catalog.current_database()::pg_catalog.text AS database,\
-    pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on' AS super,\
-    COALESCE((SELECT s.ssl FROM pg_catalog.pg_stat_ssl AS s \
-     WHERE s.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()), false) AS encrypted";
+    pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on' AS super";
 
 fn facts(row: &PgRow, major: u32) -> Result<Facts, sqlx::Error> {
     let system: String = row.try_get("system")?;
@@ -266,7 +262,6 @@ fn facts(row: &PgRow, major: u32) -> Result<Facts, sqlx::Error> {
         user: row.try_get("login")?,
         superuser: row.try_get("super")?,
         database: row.try_get("database")?,
-        encrypted: row.try_get("encrypted")?,
     })
 }
 
