@@ -104,6 +104,13 @@ CREATE TRIGGER leases_keep_newest AFTER DELETE ON leases
 REFERENCING OLD TABLE AS deleted FOR EACH STATEMENT
 EXECUTE FUNCTION leases_keep_newest();
 
+-- Targets in which nothing is ended until an operator decides: accounts newer than anything this store had recorded were
+-- found there, so it is an older copy of itself.
+CREATE TABLE holds (
+    target text COLLATE "C" NOT NULL PRIMARY KEY,
+    newest text COLLATE "C"
+);
+
 -- The ends of the audit chains: a log that ends earlier has lost its tail.
 CREATE TABLE audit_heads (
     chain text   COLLATE "C" NOT NULL PRIMARY KEY,

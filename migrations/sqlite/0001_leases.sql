@@ -84,6 +84,13 @@ BEGIN
     UPDATE store SET newest_lease = OLD.id WHERE newest_lease IS NULL OR newest_lease < OLD.id;
 END;
 
+-- Targets in which nothing is ended until an operator decides: accounts newer than anything this store had recorded were
+-- found there, so it is an older copy of itself.
+CREATE TABLE holds (
+    target TEXT NOT NULL PRIMARY KEY,
+    newest TEXT                                        -- the newest lease the store knew then; null: none
+) STRICT;
+
 -- The ends of the audit chains: a log that ends earlier has lost its tail.
 CREATE TABLE audit_heads (
     chain TEXT    NOT NULL PRIMARY KEY,

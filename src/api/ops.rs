@@ -37,8 +37,8 @@ async fn ready(State(ops): State<Ops>) -> Response {
     let mut problems: serde_json::Map<_, _> =
         readiness.problems.into_iter().map(|(part, why)| (part.to_owned(), json!(why))).collect();
     if !identity.svid_ok {
-        problems
-            .insert("svid".into(), json!("the broker's own SVID is not good: expired, or not verified by its bundle"));
+        let why = identity.svid_problem.unwrap_or_else(|| "it is not good".to_owned());
+        problems.insert("svid".into(), json!(format!("the broker's own SVID: {why}")));
     }
     if let Some(own) = identity.domains.iter().find(|d| &d.trust_domain == identity.spiffe_id.trust_domain())
         && own.authorities == 0

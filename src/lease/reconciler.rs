@@ -70,8 +70,13 @@ impl Broker {
         orders: Orders,
         report: &mut TargetReport,
     ) -> Result<(), StoreError> {
-        let newest = self.store.newest_lease().await?;
-        let (newer, older): (Vec<_>, Vec<_>) = found.strays.into_iter().partition(|id| Some(*id) > newest);
+        let boundary = self.surveys.with(&target.name, |known| known.boundary);
+        let (mut newer, mut older) = (Vec::new(), Vec::new());
+        for id in found.strays {
+            // One that has a row is known, however new: its mint came through after its lease had ended.
+            let unheard_of = Some(id) > boundary && self.store.get(id).await?.is_none();
+            if unheard_of { newer.push(id) } else { older.push(id) }
+        }
         self.treat_newer(target, newer, orders, report).await?;
         if orders.dry_run {
             report.strays.extend(older.iter().map(|id| (self.account(*id).to_string(), "would_revoke", None)));
@@ -93,7 +98,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Strays that are newer than the newest mint: proof that the store is an older copy of itself.
+    /// Strays that are newer than all that the store is trusted to know: proof that it is an older copy of itself.
     async fn treat_newer(
         &self,
         target: &Arc<TargetHandle>,
@@ -101,36 +106,61 @@ impl Broker {
         orders: Orders,
         report: &mut TargetReport,
     ) -> Result<(), StoreError> {
-        let Some(newest) = newer.last().copied() else {
-            if !orders.dry_run {
-                self.surveys.with(&target.name, |known| known.held = false);
-            }
-            return Ok(());
-        };
         match orders.strays {
+            _ if newer.is_empty() && orders.dry_run => Ok(()),
+            _ if newer.is_empty() => self.release(target, None).await,
             Some(StrayOrder::Revoke) if !orders.dry_run => {
+                let newest = newer.last().copied();
                 self.end_strays(target, newer, report).await;
-                self.store.raise_newest_lease(newest).await?;
-                self.surveys.with(&target.name, |known| known.held = false);
+                self.release(target, newest).await
             }
             Some(StrayOrder::Adopt) if !orders.dry_run => {
+                let newest = newer.last().copied();
                 for id in newer {
                     self.adopt(target, id).await?;
                     self.put_stray_on_record(target, id, "adopted", None).await;
                     report.strays.push((self.account(id).to_string(), "adopted", None));
                 }
-                self.surveys.with(&target.name, |known| known.held = false);
+                self.release(target, newest).await
             }
-            _ => {
-                self.surveys.with(&target.name, |known| known.held = true);
-                let why = "newer than anything this store has recorded: the store is an older copy of itself. Automatic \
-                           revocation in this target is stopped; run `leasehold reconcile --adopt` or `--revoke`";
-                tracing::error!(target_name = %target.name, accounts = newer.len(), "{why}");
-                for id in newer {
-                    self.put_stray_on_record(target, id, "held", Some(why)).await;
-                    report.strays.push((self.account(id).to_string(), "held", Some(why.to_owned())));
-                }
+            _ => self.hold(target, newer, report).await,
+        }
+    }
+
+    /// Nothing is ended in the target any more, across restarts too, until an operator decides.
+    async fn hold(
+        &self,
+        target: &Arc<TargetHandle>,
+        newer: Vec<LeaseId>,
+        report: &mut TargetReport,
+    ) -> Result<(), StoreError> {
+        let why = "newer than anything this store has recorded: the store is an older copy of itself. Automatic revocation \
+                   in this target is stopped; run `leasehold reconcile --adopt` or `--revoke`";
+        let boundary = self.surveys.with(&target.name, |known| known.boundary);
+        self.store.hold(&target.name, boundary).await?;
+        let is_news = self.surveys.with(&target.name, |known| !std::mem::replace(&mut known.held, true));
+        tracing::error!(target_name = %target.name, accounts = newer.len(), "{why}");
+        for id in newer {
+            if is_news {
+                self.put_stray_on_record(target, id, "held", Some(why)).await;
             }
+            report.strays.push((self.account(id).to_string(), "held", Some(why.to_owned())));
+        }
+        Ok(())
+    }
+
+    /// What an operator has decided on is from now on the store's own past.
+    async fn release(&self, target: &Arc<TargetHandle>, decided: Option<LeaseId>) -> Result<(), StoreError> {
+        if let Some(newest) = decided {
+            self.store.raise_newest_lease(newest).await?;
+        }
+        if decided.is_some() || self.is_held(&target.name) {
+            self.store.release(&target.name).await?;
+            self.surveys.with(&target.name, |known| {
+                known.held = false;
+                known.boundary = known.boundary.max(decided);
+            });
+            self.changes.bell(&target.name).notify_waiters();
         }
         Ok(())
     }

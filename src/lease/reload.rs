@@ -77,7 +77,7 @@ impl Broker {
             current: ArcSwap::from_pointee(Current { config, engines }),
             reloading: Mutex::new(()),
             changes: Changes::new(),
-            surveys: Surveys::default(),
+            surveys: Surveys::new(store.newest_lease().await?, store.holds().await?),
             tasks: Tasks::new(),
             stopping: AtomicBool::new(false),
             store,
@@ -104,6 +104,8 @@ impl Broker {
         self.tasks.replace(" outbox", vec![tokio::spawn(housekeeping::outbox(self.clone()))]);
         self.tasks.replace(" handshakes", vec![tokio::spawn(housekeeping::refused_handshakes(self.clone()))]);
         let current = self.current();
+        self.metrics.config_loaded(clock::wall());
+        self.metrics.show_limits(&current.config.limits);
         for target in current.engines.iter() {
             self.start_loops(target);
         }

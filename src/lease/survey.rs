@@ -21,26 +21,38 @@ const PAGE: usize = 1000;
 const PAGES_MAX: usize = 10_000;
 
 /// What is known of each target from its surveys.
-#[derive(Default)]
-pub(super) struct Surveys(Mutex<BTreeMap<String, Known>>);
+pub(super) struct Surveys {
+    /// The newest lease that the store knew when this broker started. A running store forgets nothing, so an account
+    /// without a row that is newer tells of a past that this copy of the store has not seen.
+    at_start: Option<LeaseId>,
+    known: Mutex<BTreeMap<String, Known>>,
+}
 
 pub(super) struct Known {
     /// A first look was taken, or could not be.
     pub done: watch::Sender<bool>,
     /// The store was found to be an older copy of itself: nothing is ended there until an operator says.
     pub held: bool,
-}
-
-impl Default for Known {
-    fn default() -> Self {
-        Self { done: watch::Sender::new(false), held: false }
-    }
+    /// The newest lease that the store is trusted to know of.
+    pub boundary: Option<LeaseId>,
 }
 
 impl Surveys {
+    /// What is known at start: the newest lease in the store, and the holds kept in it.
+    pub(super) fn new(at_start: Option<LeaseId>, holds: BTreeMap<String, Option<LeaseId>>) -> Self {
+        let known = holds.into_iter().map(|(target, boundary)| (target, Known::new(true, boundary))).collect();
+        Self { at_start, known: Mutex::new(known) }
+    }
+
     pub(super) fn with<R>(&self, target: &str, f: impl FnOnce(&mut Known) -> R) -> R {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        f(all.entry(target.to_owned()).or_default())
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        f(all.entry(target.to_owned()).or_insert_with(|| Known::new(false, self.at_start)))
+    }
+}
+
+impl Known {
+    fn new(held: bool, boundary: Option<LeaseId>) -> Self {
+        Self { done: watch::Sender::new(false), held, boundary }
     }
 }
 

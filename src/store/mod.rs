@@ -242,6 +242,16 @@ pub trait Facts: Send + Sync {
     /// Raises the newest-lease mark: an operator adopted accounts that are newer than the store.
     async fn raise_newest_lease(&self, id: LeaseId) -> Result<(), StoreError>;
 
+    /// The targets in which nothing is ended until an operator decides, each with the newest lease that the store knew when
+    /// the hold began.
+    async fn holds(&self) -> Result<BTreeMap<String, Option<LeaseId>>, StoreError>;
+
+    /// Begins a hold; one that is there stays as it is.
+    async fn hold(&self, target: &str, newest: Option<LeaseId>) -> Result<(), StoreError>;
+
+    /// Ends a hold, if there is one.
+    async fn release(&self, target: &str) -> Result<(), StoreError>;
+
     /// The head of an audit chain, by the chain's id: how many lines and the hash of the last.
     async fn audit_head(&self, chain: &str) -> Result<Option<AuditHead>, StoreError>;
 

@@ -16,7 +16,7 @@ pub enum Format {
     #[default]
     Text,
     /// One JSON object a line: `timestamp`, `level`, `target`, the event's fields, and the fields of the spans around it
-    /// (`request_id` among them) under `span` and `spans`.
+    /// (`request_id` among them) under `span`.
     Json,
 }
 
@@ -43,7 +43,7 @@ pub fn start(format: Format) -> Result<(), LogError> {
     let registry = tracing_subscriber::registry().with(filter);
     match format {
         Format::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init()?,
-        Format::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
+        Format::Json => registry.with(lines.json().flatten_event(true).with_span_list(false)).try_init()?,
     }
     Ok(())
 }

@@ -205,6 +205,15 @@ async fn marks_never_go_back(store: &dyn Store) {
     store.raise_newest_lease(lease.id).await.unwrap();
     assert_eq!(store.newest_lease().await.unwrap(), Some(later));
 
+    // A hold stays as it began until it is released.
+    store.hold("t", None).await.unwrap();
+    store.hold("t", Some(later)).await.unwrap();
+    store.hold("u", Some(later)).await.unwrap();
+    store.release("never held").await.unwrap();
+    assert_eq!(store.holds().await.unwrap(), [("t".into(), None), ("u".into(), Some(later))].into());
+    store.release("t").await.unwrap();
+    assert_eq!(store.holds().await.unwrap(), [("u".into(), Some(later))].into());
+
     assert_eq!(store.audit_head("a").await.unwrap(), None);
     let head = |seq: u64| AuditHead { seq, hash: format!("{seq:064x}") };
     store.keep_audit_head("a", &head(7)).await.unwrap();

@@ -1,5 +1,7 @@
 //! Single facts, and the outbox.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use leasehold_sdk::{ClusterName, LeaseId, StoreTag, Timestamp, clock};
 use sqlx::SqliteConnection;
@@ -53,12 +55,27 @@ impl Facts for Sqlite {
     async fn newest_lease(&self) -> Result<Option<LeaseId>, StoreError> {
         let mut db = self.reader().await?;
         let newest: Option<String> = sqlx::query_scalar(NEWEST).fetch_one(&mut *db).await.map_err(failed)?;
-        let read = |s: String| s.parse().map_err(|e| StoreError::Damaged(format!("its newest lease {s:?}: {e}")));
-        newest.map(read).transpose()
+        newest.map(lease_id).transpose()
     }
 
     async fn raise_newest_lease(&self, id: LeaseId) -> Result<(), StoreError> {
         self.write(Note::Newest(id)).await
+    }
+
+    async fn holds(&self) -> Result<BTreeMap<String, Option<LeaseId>>, StoreError> {
+        let mut db = self.reader().await?;
+        let holds: Vec<(String, Option<String>)> =
+            sqlx::query_as("SELECT target, newest FROM holds").fetch_all(&mut *db).await.map_err(failed)?;
+        let read = |(target, newest): (String, Option<String>)| Ok((target, newest.map(lease_id).transpose()?));
+        holds.into_iter().map(read).collect()
+    }
+
+    async fn hold(&self, target: &str, newest: Option<LeaseId>) -> Result<(), StoreError> {
+        self.write(Note::Hold(target.to_owned(), newest)).await
+    }
+
+    async fn release(&self, target: &str) -> Result<(), StoreError> {
+        self.write(Note::Release(target.to_owned())).await
     }
 
     async fn audit_head(&self, chain: &str) -> Result<Option<AuditHead>, StoreError> {
@@ -108,12 +125,18 @@ fn line(row: &sqlx::sqlite::SqliteRow) -> Result<OutboxLine, StoreError> {
     Ok(OutboxLine { number, at: rows::time(row, "at")?, change })
 }
 
+fn lease_id(text: String) -> Result<LeaseId, StoreError> {
+    text.parse().map_err(|e| StoreError::Damaged(format!("its newest lease {text:?}: {e}")))
+}
+
 /// A fact to keep.
 enum Note {
     HighWater(Timestamp),
     Newest(LeaseId),
     AuditHead(String, AuditHead),
     OutboxDone(i64),
+    Hold(String, Option<LeaseId>),
+    Release(String),
 }
 
 #[async_trait]
@@ -133,6 +156,12 @@ impl Op for Note {
             .bind(chain)
             .bind(i64::try_from(head.seq).unwrap_or(i64::MAX))
             .bind(&head.hash),
+            Self::Hold(target, newest) => {
+                sqlx::query("INSERT INTO holds (target, newest) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
+                    .bind(target)
+                    .bind(newest.map(|id| id.to_string()))
+            }
+            Self::Release(target) => sqlx::query("DELETE FROM holds WHERE target = ?1").bind(target),
             Self::OutboxDone(number) => sqlx::query("DELETE FROM outbox WHERE number <= ?1").bind(number),
         };
         statement.execute(db).await.map_err(failed)?;
