@@ -4,4 +4,5 @@ mod ambiguous;
 mod crash;
 mod docs;
 mod house_rules;
+mod life;
 mod stage;

@@ -1,16 +1,21 @@
 //! A whole stage for tests that look at a broker from outside: a database, a CA, a configuration, the real program.
 
 mod quiet;
+mod raw;
 
+use std::path::Path;
 use std::time::Duration;
 
 use leasehold_client::wire::{Credential, DatabaseCredential, Lease, LeaseQuery, MintRequest};
 use leasehold_client::{Client, ClientError, Settings};
-use leasehold_testkit::{Admin, Broker, BrokerOptions, ConfigFile, PgFixture, Session, Svid, TestCa, unique};
+use leasehold_testkit::{
+    Admin, Broker, BrokerOptions, ConfigFile, PgFixture, Session, Svid, TestCa, unique, wait_until,
+};
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 pub use quiet::find;
+pub use raw::Raw;
 
 /// Longer than anything here takes on a busy machine; what is waited for usually comes within a second.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -72,13 +77,17 @@ impl Stage {
         };
         let (dir, ca, cluster) = (tempfile::tempdir().expect("a directory"), TestCa::new("dev.local"), unique("c"));
         ca.equip_broker(dir.path());
-        let config = ConfigFile::new(dir.path(), &cluster, ca.trust_domain())
+        let config = Self::bare(dir.path(), &cluster)
             .limit("revoke_retry_milliseconds_min", 100)
-            .limit("live_leases_per_identity_and_role", 1000)
             .limit("mints_per_minute_per_identity_and_role", 100_000)
-            .grant("billing writes", &["spiffe://dev.local/billing"], &[ROLE], &["mint"])
-            .grant("operators", &["spiffe://dev.local/operator"], &["*"], &["read", "revoke", "admin"]);
+            .grant("billing writes", &["spiffe://dev.local/billing"], &[ROLE], &["mint"]);
         Self { pg, ca, config, cluster, admin, group, _dir: dir }
+    }
+
+    /// A configuration without targets and roles, for a broker of this cluster with its files in `dir`.
+    pub fn bare(dir: &Path, cluster: &str) -> ConfigFile {
+        let operators = ["spiffe://dev.local/operator"];
+        ConfigFile::new(dir, cluster, "dev.local").grant("operators", &operators, &["*"], &["read", "revoke", "admin"])
     }
 
     /// Puts in the target as it is, and the role with these lines beside target and groups.
@@ -147,6 +156,31 @@ impl Stage {
         self.pg.assert_refused(&held.login.username, held.login.password.expose_secret()).await;
     }
 
+    /// A second target beside the first, with a role in it that `/billing` may mint.
+    pub async fn with_second_target(mut self, target: &str, pg: &PgFixture, role: &str, lines: &str) -> Self {
+        let (admin, group) = (pg.superuser_admin().await, pg.writer_group().await);
+        let lines = format!("target = \"{target}\"\nmember_of = [\"{group}\"]\n{lines}");
+        let more = "scram_iterations = 64\n";
+        let config = self.config.postgres(target, &admin.url, &admin.password, more).role(role, &lines);
+        self.config = config.grant("billing has more", &["spiffe://dev.local/billing"], &[role], &["mint"]);
+        self
+    }
+
+    /// One lease, as the operator sees it.
+    pub async fn lease(&self, broker: &Broker, id: &str) -> Lease {
+        self.client(broker, OPERATOR).lease(id).await.expect("the operator sees the lease")
+    }
+
+    /// Waits until a lease is over, and answers it.
+    pub async fn over(&self, broker: &Broker, id: &str) -> Lease {
+        let operator = self.client(broker, OPERATOR);
+        wait_until(SOON, &format!("the lease {id} to be over"), || async {
+            operator.lease(id).await.is_ok_and(|lease| lease.is_over())
+        })
+        .await;
+        self.lease(broker, id).await
+    }
+
     /// Every lease there is, newest first.
     pub async fn leases(&self, broker: &Broker) -> Vec<Lease> {
         let operator = self.client(broker, OPERATOR);
@@ -156,14 +190,28 @@ impl Stage {
 
 /// Asks for a credential of [`ROLE`] for this long.
 pub async fn mint(client: &Client, ttl: &str) -> Result<Held, ClientError> {
-    mint_as(client, &MintRequest { ttl: Some(ttl.to_owned()), ..MintRequest::default() }).await
+    mint_of(client, ROLE, &MintRequest { ttl: Some(ttl.to_owned()), ..MintRequest::default() }).await
 }
 
-/// Asks for a credential of [`ROLE`].
-pub async fn mint_as(client: &Client, ask: &MintRequest) -> Result<Held, ClientError> {
-    let issued = client.mint(ROLE, ask).await?;
+/// Asks for a credential of this role.
+pub async fn mint_of(client: &Client, role: &str, ask: &MintRequest) -> Result<Held, ClientError> {
+    let issued = client.mint(role, ask).await?;
     match issued.credential {
         Credential::Database(login) => Ok(Held { lease: issued.lease, login }),
         other => panic!("not a database credential but {}", other.kind()),
     }
+}
+
+/// The HTTP status with which the broker said no.
+pub fn refusal(answer: Result<Held, ClientError>) -> leasehold_client::wire::Problem {
+    match answer {
+        Err(ClientError::Problem(problem)) => *problem,
+        Err(other) => panic!("no problem document: {other}"),
+        Ok(held) => panic!("it was handed out: {:?}", held.lease),
+    }
+}
+
+/// How a lease stands and why.
+pub fn end(lease: &Lease) -> (&str, Option<&str>) {
+    (lease.state.as_str(), lease.ended_by.as_deref())
 }
