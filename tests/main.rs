@@ -5,4 +5,5 @@ mod crash;
 mod docs;
 mod house_rules;
 mod life;
+mod reconcile;
 mod stage;
