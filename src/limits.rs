@@ -80,6 +80,10 @@ limits! {
     connections_at_once_max = 10_000, 1..=1_000_000;
     /// Requests under way at once; more are answered 503.
     requests_at_once_max = 4096, 1..=1_000_000;
+    /// Open connections of one identity; more are closed at once.
+    connections_at_once_per_identity_max = 2000, 1..=1_000_000;
+    /// Requests of one identity under way at once, long polls included; more are answered 429.
+    requests_at_once_per_identity_max = 256, 1..=1_000_000;
     /// Concurrent HTTP/2 streams of one connection.
     streams_per_connection_max = 64, 1..=1000;
     /// Size of a request's body.

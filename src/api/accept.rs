@@ -66,6 +66,9 @@ async fn serve(front: Arc<Front>, acceptor: Acceptor, tcp: TcpStream, from: Sock
     match outcome {
         Ok(Ok((tls, peer))) => {
             front.metrics.handshake(None);
+            let Some(_held) = front.of_identity.take(&peer.spiffe_id) else {
+                return front.metrics.hit(front.of_identity.limit);
+            };
             connection::serve(front, tls, peer, stop).await;
         }
         Ok(Err(refused)) => note_refusal(&front.broker, from, &refused),
@@ -75,7 +78,6 @@ async fn serve(front: Arc<Front>, acceptor: Acceptor, tcp: TcpStream, from: Sock
 
 fn note_refusal(broker: &Broker, from: SocketAddr, refused: &HandshakeError) {
     let claimed = refused.claimed_spiffe_id_unverified().map(ToString::to_string);
-    tracing::info!(peer = %from, reason = refused.reason(), claimed = claimed.as_deref(), error = %refused,
-        "a TLS handshake was refused");
+    tracing::debug!(peer = %from, reason = refused.reason(), error = %refused, "a TLS handshake was refused");
     broker.handshake_refused(from, refused.reason(), claimed);
 }

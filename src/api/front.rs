@@ -8,6 +8,7 @@ use leasehold_identity::Identity;
 use tokio::sync::Semaphore;
 
 use super::connection::ConnectionLimits;
+use super::fair::Fair;
 use crate::lease::Broker;
 use crate::limits::Limits;
 use crate::telemetry::metrics::Metrics;
@@ -21,6 +22,8 @@ pub(super) struct Front {
     pub handshakes: Arc<Semaphore>,
     pub connections: Arc<Semaphore>,
     pub handshake_max: Duration,
+    /// Connections of one identity.
+    pub of_identity: Fair,
     pub limits: ConnectionLimits,
 }
 
@@ -37,6 +40,7 @@ impl Front {
             handshakes: permits(limits.handshakes_at_once_max),
             connections: permits(limits.connections_at_once_max),
             handshake_max: Duration::from_millis(limits.handshake_milliseconds_max),
+            of_identity: Fair::new("connections_at_once_per_identity_max", limits.connections_at_once_per_identity_max),
             limits: ConnectionLimits::of(limits),
             identity,
             broker,

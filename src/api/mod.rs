@@ -4,6 +4,7 @@ mod accept;
 mod body;
 mod connection;
 mod delivery;
+mod fair;
 mod front;
 mod middleware;
 mod ops;
@@ -31,6 +32,7 @@ use crate::config::Listen;
 use crate::lease::Broker;
 use crate::limits::Limits;
 use crate::telemetry::metrics::Metrics;
+use fair::Fair;
 use front::Front;
 
 /// Connections of the ops listener at once: health checks and a scraper.
@@ -111,9 +113,15 @@ fn router(limits: &Limits, identity: &Arc<Identity>, broker: &Arc<Broker>, metri
     };
     let under_way = Arc::new(Semaphore::new(size(limits.requests_at_once_max).min(Semaphore::MAX_PERMITS)));
     let around = middleware::Around { metrics: metrics.clone(), under_way };
+    let gate = peer::Gate {
+        identity: identity.clone(),
+        broker: broker.clone(),
+        metrics: metrics.clone(),
+        requests: Fair::new("requests_at_once_per_identity_max", limits.requests_at_once_per_identity_max),
+    };
     routes::router(api)
         .layer(map_response(problem::in_our_words))
-        .layer(from_fn_with_state(identity.clone(), peer::recheck))
+        .layer(from_fn_with_state(gate, peer::recheck))
         .layer(from_fn_with_state(around, middleware::around))
 }
 

@@ -6,18 +6,30 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use leasehold_identity::{Identity, Peer};
-use leasehold_sdk::{Timestamp, clock};
+use leasehold_sdk::Timestamp;
 
+use super::fair::Fair;
 use super::problem::Problem;
 use crate::domain::caller::{Caller, Proof};
+use crate::lease::Broker;
+use crate::telemetry::metrics::Metrics;
+
+/// What every request passes.
+#[derive(Clone)]
+pub(super) struct Gate {
+    pub identity: Arc<Identity>,
+    pub broker: Arc<Broker>,
+    pub metrics: Arc<Metrics>,
+    pub requests: Fair,
+}
 
 /// Lets a request pass whose SVID is still good: not expired, and verified by the bundle as it is now (X509-SVID
 /// section 5.1 says nothing of kept connections; the hole is that of a resumed session). Puts its [`Caller`] into it.
-pub(super) async fn recheck(State(identity): State<Arc<Identity>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn recheck(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>().cloned() else {
         return Problem::unauthenticated("the connection has no verified peer").into();
     };
-    if let Err(refused) = identity.recheck(&peer, clock::wall().unix_ms()) {
+    if let Err(refused) = gate.identity.recheck(&peer, gate.broker.now().unix_ms()) {
         return Problem::unauthenticated(&refused.to_string()).into();
     }
     let caller = Caller {
@@ -26,6 +38,10 @@ pub(super) async fn recheck(State(identity): State<Arc<Identity>>, mut request: 
             sha256: peer.cert_sha256.clone(),
             not_after: Timestamp::from_unix_ms(peer.not_after_unix_ms),
         },
+    };
+    let Some(_held) = gate.requests.take(&caller.id) else {
+        gate.metrics.hit(gate.requests.limit);
+        return Problem::too_many(gate.requests.limit).into();
     };
     request.extensions_mut().insert(caller);
     next.run(request).await

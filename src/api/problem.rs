@@ -91,6 +91,15 @@ impl Problem {
         problem
     }
 
+    /// 429: this identity has too much under way.
+    pub(super) fn too_many(limit: &'static str) -> Self {
+        let detail = format!("{limit} is reached: you have that many requests under way");
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "limit", "Limit reached", detail);
+        problem.limit = Some(limit);
+        problem.retry_after = Some(Duration::from_secs(1));
+        problem
+    }
+
     /// 408: the body did not come in time.
     pub(super) fn too_slow() -> Self {
         let detail = "the request did not arrive whole in time";

@@ -90,7 +90,7 @@ pub enum Event {
     },
     /// The broker started, reloaded its configuration, or stops.
     Broker {
-        /// `started`, `reloaded`, `reload_refused`, `stopping`.
+        /// `started`, `reloaded`, `reload_refused`, `clock_accepted`, `stopping`.
         what: String,
         /// More.
         note: Option<String>,

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::config::{ConfigArgs, engine_kinds};
 use crate::api;
-use crate::audit::{AuditLog, OpenOptions};
+use crate::audit::{AuditLog, Event, OpenOptions};
 use crate::config::{self, Config, StoreConfig};
 use crate::lease::{Broker, Parts};
 use crate::store::{Store, sqlite::Sqlite};
@@ -25,6 +25,10 @@ const CONFIG_LOOK: Duration = Duration::from_secs(2);
 pub struct ServeArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Take the clock as right although brokers have run by a later time before; to be used once, after a wrong clock was
+    /// set right.
+    #[arg(long)]
+    accept_clock: bool,
     /// How logs are written to standard error.
     #[arg(long, default_value = "json")]
     pub log_format: logs::Format,
@@ -46,7 +50,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
 
     let identity = Identity::load(config.identity.clone()).context("the broker's own identity cannot be loaded")?;
     let metrics = Arc::new(Metrics::new());
-    let broker = make_broker(config, &identity, &metrics, &instance).await?;
+    let broker = make_broker(config, &identity, &metrics, &instance, args.accept_clock).await?;
     broker.vet_roles().await.map_err(|e| anyhow!("{e}"))?;
 
     let server = api::Server::bind(&listen, &limits, identity.clone(), broker.clone(), metrics.clone()).await?;
@@ -68,6 +72,7 @@ async fn make_broker(
     identity: &Identity,
     metrics: &Arc<Metrics>,
     instance: &str,
+    accept_clock: bool,
 ) -> anyhow::Result<Arc<Broker>> {
     let StoreConfig::Sqlite(path) = &config.store;
     let store = Sqlite::open(path, &config.broker.cluster, &config.limits, metrics.clone())
@@ -88,6 +93,12 @@ async fn make_broker(
     for broken in &opened.breaks {
         tracing::error!(sink = %broken.sink, expected = ?broken.expected, found = ?broken.found,
             "the audit log does not go on where this store saw its end: lines were cut off, or another file was put in its place");
+    }
+    if accept_clock {
+        let now = store.clock().await?;
+        tracing::warn!(%now, before = %store.high_water().await?, "the clock is taken as right, as told");
+        audit.write(Event::Broker { what: "clock_accepted".into(), note: Some(format!("it is {now}")) }).await?;
+        store.reset_high_water(now).await?;
     }
     let own_id = identity.status().spiffe_id;
     Broker::new(Parts { config, store, audit, metrics: metrics.clone(), chain, own_id })

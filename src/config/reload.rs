@@ -25,10 +25,12 @@ impl Remembered {
         Self(config.targets.iter().map(|(name, target)| (name.clone(), mark(target))).collect())
     }
 
-    /// What can be known without a memory: the names of targets that have leases.
-    pub fn names<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
-        let mark = RememberedTarget { points_at: None };
-        Self(names.into_iter().map(|name| (name.to_owned(), mark.clone())).collect())
+    /// The same, and the names of targets that have leases: of those that are not remembered, no more can be known.
+    pub fn and_names<'n>(mut self, names: impl IntoIterator<Item = &'n String>) -> Self {
+        for name in names {
+            self.0.entry(name.clone()).or_insert(RememberedTarget { points_at: None });
+        }
+        self
     }
 }
 

@@ -32,6 +32,16 @@ impl Broker {
         request: &RequestId,
         ask: ReconcileAsk,
     ) -> Result<ReconcileReport, Failure> {
+        let (this, caller, request) = (self.clone(), caller.clone(), request.clone());
+        self.to_the_end(async move { this.reconcile_to_the_end(&caller, &request, ask).await }).await
+    }
+
+    async fn reconcile_to_the_end(
+        &self,
+        caller: &Caller,
+        request: &RequestId,
+        ask: ReconcileAsk,
+    ) -> Result<ReconcileReport, Failure> {
         let current = self.current();
         let permit = self.authorize(&current.config.rules, caller, request, Deed::on_broker(Action::Admin)).await?;
         let targets: Vec<Arc<TargetHandle>> = match &ask.target {
@@ -55,6 +65,16 @@ impl Broker {
     /// # Errors
     /// See [`Failure`].
     pub async fn forget_target(
+        self: &Arc<Self>,
+        caller: &Caller,
+        request: &RequestId,
+        target: &str,
+    ) -> Result<Forgotten, Failure> {
+        let (this, caller, request, target) = (self.clone(), caller.clone(), request.clone(), target.to_owned());
+        self.to_the_end(async move { this.forget_to_the_end(&caller, &request, &target).await }).await
+    }
+
+    async fn forget_to_the_end(
         &self,
         caller: &Caller,
         request: &RequestId,

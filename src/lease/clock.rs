@@ -11,6 +11,10 @@ use crate::store::{Facts, StoreError};
 /// A gap between the store's high-water mark and its clock, at start, that may be a jump and not just a restart.
 const JUMP_MIN: Duration = Duration::from_secs(60);
 
+/// A gap this long is not believed for good at once: a wrong clock at one start must not become the mark that all later
+/// ones are held to.
+const JUMP_DOUBTED: Duration = Duration::from_secs(3600);
+
 /// The clock that decides what is due.
 pub struct BrokerClock {
     state: Mutex<State>,
@@ -23,6 +27,8 @@ struct State {
     trouble: Option<String>,
     /// Boot time until which sweeps are held.
     held_until: Option<Duration>,
+    /// Boot time until which the high-water mark is not raised.
+    doubted_until: Option<Duration>,
 }
 
 impl BrokerClock {
@@ -34,7 +40,13 @@ impl BrokerClock {
         let (raw, high_water) = (store.clock().await?, store.high_water().await?);
         let never_used = high_water.unix_ms() == 0;
         let jump = if never_used { Duration::ZERO } else { raw.since(high_water) };
-        let state = State { anchor: raw.max(high_water), anchor_boot: clock::boot(), trouble: None, held_until: None };
+        let state = State {
+            anchor: raw.max(high_water),
+            anchor_boot: clock::boot(),
+            trouble: None,
+            held_until: None,
+            doubted_until: None,
+        };
         Ok((Self { state: Mutex::new(state) }, jump))
     }
 
@@ -64,8 +76,8 @@ impl BrokerClock {
         self.with(|s| {
             if off {
                 s.trouble = Some(format!(
-                    "the store's clock is {} s {} of the time this broker has run by; set the clock right, or restart the \
-                     broker once it is",
+                    "the store's clock is {} s {} of the time that brokers have run by: set the clock right and restart \
+                     the broker; if it is right, and was wrong before, start the broker once with --accept-clock",
                     skew_ms.unsigned_abs() / 1000,
                     if skew_ms > 0 { "ahead" } else { "behind" },
                 ));
@@ -79,15 +91,21 @@ impl BrokerClock {
         Ok(skew_ms)
     }
 
+    /// Whether the time may become the mark that later starts are held to.
+    pub fn may_be_kept(&self) -> bool {
+        self.with(|s| s.trouble.is_none() && s.doubted_until.is_none_or(|until| clock::boot() >= until))
+    }
+
     /// Holds sweeps for a while if the jump since the last run would end an unusual share of what lives.
     pub fn judge_jump(&self, jump: Duration, due: u64, live: u64, limits: &Limits) -> bool {
         let unusual = jump >= JUMP_MIN
             && due >= limits.sweep_leases_min
             && due.saturating_mul(100) >= live.saturating_mul(limits.sweep_share_percent_max);
-        if unusual {
-            let until = clock::boot() + Duration::from_secs(limits.sweep_hold_seconds);
-            self.with(|s| s.held_until = Some(until));
-        }
+        let until = clock::boot() + Duration::from_secs(limits.sweep_hold_seconds);
+        self.with(|s| {
+            s.held_until = unusual.then_some(until);
+            s.doubted_until = (jump >= JUMP_DOUBTED).then_some(until);
+        });
         unusual
     }
 

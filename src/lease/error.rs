@@ -101,6 +101,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// A deed that panicked.
+    pub(super) fn failed_inside() -> Self {
+        Self::Busy { why: "the request failed inside; the log has more".into(), retry_after: Duration::from_secs(5) }
+    }
+
     /// A short word for metrics.
     pub fn word(&self) -> &'static str {
         match self {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::Broker;
 use crate::audit::Event;
 use crate::store::{OutboxLine, StoreError};
@@ -17,8 +19,7 @@ const OUTBOX_LOOK: Duration = Duration::from_secs(1);
 const OUTBOX_BATCH: usize = 500;
 
 /// Clock, marks and small memories, every two seconds.
-pub(super) async fn rounds(broker: Arc<Broker>) {
-    let mut stop = broker.tasks.stop_signal();
+pub(super) async fn rounds(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         if let Err(e) = broker.round().await {
             tracing::warn!(error = %e, "the store cannot be reached for housekeeping; it is tried again");
@@ -33,8 +34,7 @@ pub(super) async fn rounds(broker: Arc<Broker>) {
 }
 
 /// Moves the audit lines of endings from the store to the log, in their order, until the broker stops and none is left.
-pub(super) async fn outbox(broker: Arc<Broker>) {
-    let mut stop = broker.tasks.stop_signal();
+pub(super) async fn outbox(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     loop {
         let stopping = *stop.borrow();
         match broker.move_lines().await {
@@ -57,8 +57,7 @@ pub(super) async fn outbox(broker: Arc<Broker>) {
 }
 
 /// Puts the number of refused handshakes that were not audited one by one on record, once a minute.
-pub(super) async fn refused_handshakes(broker: Arc<Broker>) {
-    let mut stop = broker.tasks.stop_signal();
+pub(super) async fn refused_handshakes(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     tokio::select! {
         () = broker.gate.run(&broker.audit) => {}
         _ = stop.wait_for(|stop| *stop) => {}
@@ -80,11 +79,12 @@ impl Broker {
         let (due, _) = self.store.due_and_live(now).await?;
         self.metrics.leases_now(due, &self.store.live_by_target().await?);
         self.rates.forget_quiet();
+        self.end_idle_loops().await?;
         self.keep_marks().await
     }
 
     async fn keep_marks(&self) -> Result<(), StoreError> {
-        if self.clock.trouble().is_none() {
+        if self.clock.may_be_kept() {
             self.store.raise_high_water(self.clock.now()).await?;
         }
         self.keep_audit_head().await

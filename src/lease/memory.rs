@@ -11,10 +11,10 @@ fn file(config: &Config) -> PathBuf {
     config.broker.data_dir.join("targets.json")
 }
 
-/// What is remembered; without a memory, the names of the targets that have leases.
+/// What is remembered, and the names of the targets that have leases: an older memory may not know them.
 pub(super) fn recall(config: &Config, live: &BTreeMap<String, u64>) -> Remembered {
-    let kept = std::fs::read(file(config)).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    kept.unwrap_or_else(|| Remembered::names(live.keys().map(String::as_str)))
+    let kept: Option<Remembered> = std::fs::read(file(config)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    kept.unwrap_or_default().and_names(live.keys())
 }
 
 /// Keeps what the targets of `config` are, in one step.

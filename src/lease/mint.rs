@@ -6,7 +6,6 @@ use std::time::Duration;
 use leasehold_sdk::{
     AccountName, EngineError, LeaseId, MintOrder, Minted, Plan, PlanRequest, Revocable, failpoint, random,
 };
-use tokio::sync::oneshot;
 
 use super::authorize::Deed;
 use super::{Broker, Current, Delivery, Failure, Issued, MintAsk, RequestId};
@@ -29,10 +28,8 @@ impl Broker {
     /// # Errors
     /// See [`Failure`].
     pub async fn mint(self: &Arc<Self>, caller: &Caller, request: &RequestId, ask: MintAsk) -> Result<Issued, Failure> {
-        let (answer, outcome) = oneshot::channel();
         let (this, caller, request) = (self.clone(), caller.clone(), request.clone());
-        let under_way = self.tasks.begin();
-        tokio::spawn(async move {
+        self.to_the_end(async move {
             let target = this.current().config.rules.roles.get(&ask.role).map(|r| r.target.clone());
             let started = leasehold_sdk::clock::boot();
             let result = this.mint_to_the_end(&caller, &request, ask).await;
@@ -40,13 +37,9 @@ impl Broker {
                 let word = result.as_ref().map_or_else(Failure::word, |_| "ok");
                 this.metrics.mint(&target, word, leasehold_sdk::clock::boot() - started);
             }
-            // Nobody there any more: what was issued is dropped here, and its delivery guard ends the lease.
-            let _ = answer.send(result);
-            drop(under_way);
-        });
-        outcome.await.unwrap_or_else(|_| {
-            Err(Failure::Busy { why: "the request failed inside; the log has more".into(), retry_after: COME_AGAIN })
+            result
         })
+        .await
     }
 
     async fn mint_to_the_end(
@@ -72,7 +65,10 @@ impl Broker {
         let (role, target) = self.role_and_target(&current, &ask.role)?;
         let ttl =
             role.lifetimes.choose(ask.ttl).map_err(|e| Failure::Bad { what: "ttl".into(), why: e.to_string() })?;
-        self.rates.mint(caller.id.as_str(), &role.name)?;
+        let replaces = self.due_replacement(caller, &role.name, ask.replaces).await?;
+        if replaces.is_none() {
+            self.rates.mint(caller.id.as_str(), &role.name)?;
+        }
         if let Some(why) = self.clock.trouble() {
             return Err(Failure::ClockOff { why });
         }
@@ -96,7 +92,7 @@ impl Broker {
             .map_err(|e| Failure::Bad { what: "params".into(), why: e.to_string() })?;
         let times = role.lifetimes.times(self.clock.now(), ttl, random::fraction());
         let lease = new_lease(lease_id, role, caller, &plan, times, ttl);
-        self.record_and_make(&current, target, lease, plan, ask.replaces).await
+        self.record_and_make(&current, target, lease, plan, replaces).await
     }
 
     async fn record_and_make(
@@ -110,7 +106,6 @@ impl Broker {
         let limits = &current.config.limits;
         let time_left = Duration::from_millis(limits.mint_milliseconds_max);
         let deadline = lease.issued_at.plus(time_left);
-        let replaces = self.due_replacement(&lease, replaces).await?;
         let new = NewLease {
             lease: lease.clone(),
             plan: plan.clone(),
@@ -199,17 +194,23 @@ impl Broker {
         Ok(())
     }
 
-    /// `replaces` counts when it is the caller's own active lease of the same role and its time to rotate has come.
-    async fn due_replacement(&self, lease: &Lease, replaces: Option<LeaseId>) -> Result<Option<LeaseId>, Failure> {
+    /// `replaces` counts when it is the caller's own active lease of the same role and its time to rotate has come: then no
+    /// cap stands in its way (law 8), once.
+    async fn due_replacement(
+        &self,
+        caller: &Caller,
+        role: &str,
+        replaces: Option<LeaseId>,
+    ) -> Result<Option<LeaseId>, Failure> {
         let Some(old_id) = replaces else { return Ok(None) };
         let old = self.store.get(old_id).await?.map(|row| row.lease);
-        let Some(old) = old.filter(|old| old.identity == lease.identity && old.role == lease.role) else {
+        let Some(old) = old.filter(|old| old.identity == caller.id && old.role == role) else {
             return Err(Failure::Bad {
                 what: "replaces".into(),
-                why: format!("{old_id} is not a lease of role {:?} that you hold", lease.role),
+                why: format!("{old_id} is not a lease of role {role:?} that you hold"),
             });
         };
-        Ok((old.state == State::Active && old.rotate_at <= lease.issued_at).then_some(old_id))
+        Ok((old.state == State::Active && old.rotate_at <= self.clock.now()).then_some(old_id))
     }
 
     pub(super) fn role_and_target<'a>(

@@ -26,8 +26,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use leasehold_sdk::{Credential, LeaseId};
-use tokio::sync::Mutex;
+use leasehold_sdk::{Credential, LeaseId, Timestamp};
+use tokio::sync::{Mutex, oneshot};
 
 pub use ask::{
     Decided, DecisionAsk, Forgotten, ManyAsk, Matching, MintAsk, OrderTaken, Page, Query, ReconcileAsk,
@@ -131,6 +131,22 @@ impl Broker {
         self.current.load_full()
     }
 
+    /// Runs a deed in a task of its own: a client that hangs up never stops it between two steps (law 1). A stop of the
+    /// broker waits for it.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        deed: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let under_way = self.tasks.begin();
+        let (answer, outcome) = oneshot::channel();
+        tokio::spawn(async move {
+            // Nobody there any more: what was issued is dropped here, and its delivery guard ends the lease.
+            let _ = answer.send(deed.await);
+            drop(under_way);
+        });
+        outcome.await.unwrap_or_else(|_| Err(Failure::failed_inside()))
+    }
+
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
@@ -139,6 +155,7 @@ impl Broker {
     pub fn handshake_refused(&self, peer: std::net::SocketAddr, reason: &'static str, claimed: Option<String>) {
         self.metrics.handshake(Some(reason));
         if let Some(event) = self.gate.refused(&peer.to_string(), reason, claimed.as_deref()) {
+            tracing::info!(%peer, reason, claimed = claimed.as_deref(), "a TLS handshake was refused");
             let audit = self.audit.clone();
             tokio::spawn(async move {
                 if let Err(e) = audit.write(event).await {
@@ -146,6 +163,11 @@ impl Broker {
                 }
             });
         }
+    }
+
+    /// The time by which certificates are judged: no step of the wall clock back makes an expired one good again.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now().max(leasehold_sdk::clock::wall())
     }
 
     /// Whether the broker can do its work: for `/readyz`.

@@ -12,20 +12,21 @@ use super::Broker;
 use crate::domain::lease::EndedBy;
 use crate::engine::TargetHandle;
 use crate::limits::Limits;
-use crate::store::{Outcome, Row, Settled, StoreError, Turn};
+use crate::store::{Outcome, Row, Scope, Settled, StoreError, Turn};
 
 /// Longest sleep: leases that another broker recorded ring no bell here.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The loop of one target and turn; ends when the broker stops.
-pub(super) async fn run(broker: Arc<Broker>, target: Arc<TargetHandle>, turn: Turn) {
+pub(super) async fn run(broker: Arc<Broker>, target: Arc<TargetHandle>, turn: Turn, mut stop: watch::Receiver<bool>) {
     let bell = broker.changes.bell(&target.name);
-    let mut stop = broker.tasks.stop_signal();
     broker.wait_for_first_survey(&target.name, &mut stop).await;
     while !*stop.borrow() {
         // Listening starts before looking, so that a bell between the two is heard.
         let rung = bell.notified();
         let pause = match broker.reap_once(&target, turn).await {
+            // What is due while expiry is held stays due: there is no moment to wait for.
+            Ok(0) if broker.holds_expiry(&target.name) => LOOK_AGAIN,
             Ok(0) => broker.pause_until_due(&target, turn).await,
             Ok(_) => continue,
             Err(e) => {
@@ -44,14 +45,14 @@ pub(super) async fn run(broker: Arc<Broker>, target: Arc<TargetHandle>, turn: Tu
 impl Broker {
     /// Claims one batch and ends it. Answers how many leases it tried.
     async fn reap_once(self: &Arc<Self>, target: &Arc<TargetHandle>, turn: Turn) -> Result<usize, StoreError> {
-        if self.clock.trouble().is_some() || self.clock.held_for().is_some() || self.is_held(&target.name) {
-            return Ok(0);
-        }
+        // A hold stops what the broker would end by itself, never what somebody has asked for.
+        let scope = if self.holds_expiry(&target.name) { Scope::AskedFor } else { Scope::Due };
         let current = self.current();
         let limits = &current.config.limits;
         let now = self.clock.now();
         let claimed_until = now.plus(2 * Duration::from_millis(limits.revoke_milliseconds_max));
-        let rows = self.store.claim_due(&target.name, turn, now, claimed_until, target.revoke_batch_max()).await?;
+        let rows =
+            self.store.claim_due(&target.name, turn, scope, now, claimed_until, target.revoke_batch_max()).await?;
         if rows.is_empty() {
             return Ok(0);
         }
@@ -72,6 +73,11 @@ impl Broker {
         ids.into_iter().for_each(|id| self.changes.tell(id));
         self.changes.outbox.notify_one();
         Ok(tried)
+    }
+
+    /// Whether nothing is ended in the target just because its time is up.
+    fn holds_expiry(&self, target: &str) -> bool {
+        self.clock.trouble().is_some() || self.clock.held_for().is_some() || self.is_held(target)
     }
 
     async fn end_in_target(

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use leasehold_sdk::{AccountName, LeaseId, RevokeOrder, Timestamp};
 
 use super::survey::{Blind, Survey};
@@ -27,8 +29,7 @@ pub(super) struct Orders {
 }
 
 /// The loop of one target; ends when the broker stops.
-pub(super) async fn run(broker: Arc<Broker>, target: Arc<TargetHandle>) {
-    let mut stop = broker.tasks.stop_signal();
+pub(super) async fn run(broker: Arc<Broker>, target: Arc<TargetHandle>, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         let report = broker.reconcile_target(&target, Orders::default()).await;
         if let Some(error) = &report.error {

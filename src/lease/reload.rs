@@ -25,6 +25,9 @@ const VET_AT_START: Duration = Duration::from_secs(5);
 /// How long a stop waits for the audit log's sinks.
 const AUDIT_CLOSE: Duration = Duration::from_secs(3);
 
+/// The name of the loops that are no target's. No target is called so.
+const HOUSEKEEPING: &str = " housekeeping";
+
 /// Why a new configuration was not taken; the running one is kept.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadRefused {
@@ -100,9 +103,13 @@ impl Broker {
 
     /// Starts the loops.
     pub async fn start(self: &Arc<Self>) {
-        self.tasks.replace(" housekeeping", vec![tokio::spawn(housekeeping::rounds(self.clone()))]);
-        self.tasks.replace(" outbox", vec![tokio::spawn(housekeeping::outbox(self.clone()))]);
-        self.tasks.replace(" handshakes", vec![tokio::spawn(housekeeping::refused_handshakes(self.clone()))]);
+        self.tasks.start(HOUSEKEEPING, |stop| {
+            vec![
+                tokio::spawn(housekeeping::rounds(self.clone(), stop.clone())),
+                tokio::spawn(housekeeping::outbox(self.clone(), stop.clone())),
+                tokio::spawn(housekeeping::refused_handshakes(self.clone(), stop.clone())),
+            ]
+        });
         let current = self.current();
         self.metrics.config_loaded(clock::wall());
         self.metrics.show_limits(&current.config.limits);
@@ -113,12 +120,13 @@ impl Broker {
     }
 
     fn start_loops(self: &Arc<Self>, target: &Arc<crate::engine::TargetHandle>) {
-        let loops = vec![
-            tokio::spawn(reaper::run(self.clone(), target.clone(), Turn::First)),
-            tokio::spawn(reaper::run(self.clone(), target.clone(), Turn::Again)),
-            tokio::spawn(reconciler::run(self.clone(), target.clone())),
-        ];
-        self.tasks.replace(&target.name, loops);
+        self.tasks.start(&target.name, |stop| {
+            vec![
+                tokio::spawn(reaper::run(self.clone(), target.clone(), Turn::First, stop.clone())),
+                tokio::spawn(reaper::run(self.clone(), target.clone(), Turn::Again, stop.clone())),
+                tokio::spawn(reconciler::run(self.clone(), target.clone(), stop.clone())),
+            ]
+        });
     }
 
     /// Takes a new configuration whole, or refuses it whole.
@@ -142,7 +150,7 @@ impl Broker {
     async fn try_reload(self: &Arc<Self>, old: &Current, config: Config) -> Result<(), ReloadRefused> {
         let live = self.store.live_by_target().await?;
         config::needs_restart(&old.config, &config).map_err(ReloadRefused::Config)?;
-        config::changes(&Remembered::of(&old.config), &config)
+        config::changes(&Remembered::of(&old.config).and_names(live.keys()), &config)
             .refuse_orphans(&config, &live)
             .map_err(ReloadRefused::Config)?;
         let engines = Engines::of(&config, &old.engines, &self.metrics);
@@ -157,11 +165,20 @@ impl Broker {
                 self.start_loops(target);
             }
         }
-        for name in self.tasks.names() {
-            if !name.starts_with(' ') && engines.get(&name).is_none() {
-                self.tasks.end(&name);
-            }
+        Ok(())
+    }
+
+    /// Ends the loops of targets that are no longer in the file, once nothing can need them any more: a mint that was under
+    /// way when its target went may still have recorded a lease.
+    pub(super) async fn end_idle_loops(&self) -> Result<(), StoreError> {
+        let engines = self.current().engines.clone();
+        let gone = |name: &String| name != HOUSEKEEPING && engines.get(name).is_none();
+        let gone: Vec<String> = self.tasks.names().into_iter().filter(gone).collect();
+        if gone.is_empty() || self.tasks.under_way() > 0 {
+            return Ok(());
         }
+        let live = self.store.live_by_target().await?;
+        gone.iter().filter(|name| !live.contains_key(*name)).for_each(|name| self.tasks.end(name));
         Ok(())
     }
 

@@ -63,7 +63,22 @@ impl Broker {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn revoke_many(&self, caller: &Caller, request: &RequestId, ask: ManyAsk) -> Result<OrderTaken, Failure> {
+    pub async fn revoke_many(
+        self: &Arc<Self>,
+        caller: &Caller,
+        request: &RequestId,
+        ask: ManyAsk,
+    ) -> Result<OrderTaken, Failure> {
+        let (this, caller, request) = (self.clone(), caller.clone(), request.clone());
+        self.to_the_end(async move { this.revoke_many_to_the_end(&caller, &request, ask).await }).await
+    }
+
+    async fn revoke_many_to_the_end(
+        &self,
+        caller: &Caller,
+        request: &RequestId,
+        ask: ManyAsk,
+    ) -> Result<OrderTaken, Failure> {
         let current = self.current();
         let mut deed = match &ask.matching {
             Matching::Role(role) => Deed::on_role(Action::Revoke, role, no_params()),

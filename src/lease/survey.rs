@@ -140,7 +140,13 @@ impl Broker {
                 }
             }
         }
-        survey.strays = listed;
+        for id in listed {
+            // Two targets may be databases of one server, whose accounts both list: one that lives in the other is no stray.
+            let lives = self.store.get(id).await?.is_some_and(|row| row.lease.state.is_live());
+            if !lives {
+                survey.strays.insert(id);
+            }
+        }
         Ok(survey)
     }
 

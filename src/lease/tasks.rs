@@ -11,7 +11,13 @@ use tokio::task::JoinHandle;
 pub(super) struct Tasks {
     under_way: watch::Sender<usize>,
     stop: watch::Sender<bool>,
-    loops: Mutex<HashMap<String, Vec<JoinHandle<()>>>>,
+    loops: Mutex<HashMap<String, Loops>>,
+}
+
+/// Loops under one name, with what tells them to end.
+struct Loops {
+    stop: watch::Sender<bool>,
+    running: Vec<JoinHandle<()>>,
 }
 
 /// One deed under way.
@@ -39,10 +45,19 @@ impl Tasks {
         self.stop.subscribe()
     }
 
-    /// Puts loops under `name` in place of those that ran there.
-    pub(super) fn replace(&self, name: &str, new: Vec<JoinHandle<()>>) {
+    /// How many deeds are under way.
+    pub(super) fn under_way(&self) -> usize {
+        *self.under_way.borrow()
+    }
+
+    /// Starts loops under `name`. Those that ran there are told to end; they finish what they are at.
+    pub(super) fn start(&self, name: &str, make: impl FnOnce(&watch::Receiver<bool>) -> Vec<JoinHandle<()>>) {
+        let (stop, stopped) = watch::channel(*self.stop.borrow());
+        let new = Loops { running: make(&stopped), stop };
         let old = self.loops.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), new);
-        old.into_iter().flatten().for_each(|task| task.abort());
+        if let Some(old) = old {
+            old.stop.send_replace(true);
+        }
     }
 
     /// Names under which loops run.
@@ -50,10 +65,11 @@ impl Tasks {
         self.loops.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    /// Ends the loops under `name`.
+    /// Tells the loops under `name` to end.
     pub(super) fn end(&self, name: &str) {
-        self.replace(name, Vec::new());
-        self.loops.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        if let Some(old) = self.loops.lock().unwrap_or_else(PoisonError::into_inner).remove(name) {
+            old.stop.send_replace(true);
+        }
     }
 
     /// Tells every loop to stop, and waits for deeds under way and loops to end, `max` at most in all. What is cut off then
@@ -65,7 +81,8 @@ impl Tasks {
         let _ = tokio::time::timeout_at(deadline, under_way.wait_for(|n| *n == 0)).await;
         let loops: Vec<_> = {
             let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
-            loops.drain().flat_map(|(_, tasks)| tasks).collect()
+            loops.values().for_each(|l| _ = l.stop.send_replace(true));
+            loops.drain().flat_map(|(_, l)| l.running).collect()
         };
         for mut task in loops {
             if tokio::time::timeout_at(deadline, &mut task).await.is_err() {

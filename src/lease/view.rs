@@ -23,10 +23,20 @@ impl Broker {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn lease(&self, caller: &Caller, id: LeaseId) -> Result<Lease, Failure> {
+    pub async fn lease(&self, caller: &Caller, request: &RequestId, id: LeaseId) -> Result<Lease, Failure> {
         let lease = self.store.get(id).await?.ok_or(Failure::NotFound)?.lease;
         let rules = self.current().config.rules.clone();
-        if self.may_see(&rules, caller, &lease) { Ok(lease) } else { Err(Failure::NotFound) }
+        if !self.may_see(&rules, caller, &lease) {
+            return Err(Failure::NotFound);
+        }
+        // Looking at one's own needs no decision; at another's it is one, and goes on record.
+        if lease.identity != caller.id {
+            let action = seeing(&rules, caller, Some(&lease.role)).unwrap_or(Action::Read);
+            let mut deed = Deed::on_role(action, &lease.role, no_params());
+            deed.lease = Some(id);
+            self.authorize(&rules, caller, request, deed).await?;
+        }
+        Ok(lease)
     }
 
     /// One lease, answered when it is no longer in state `state`, or after `wait`.
@@ -36,12 +46,13 @@ impl Broker {
     pub async fn lease_while(
         &self,
         caller: &Caller,
+        request: &RequestId,
         id: LeaseId,
         state: State,
         wait: Duration,
     ) -> Result<Lease, Failure> {
         let mut news = self.changes.listen();
-        self.lease(caller, id).await?;
+        self.lease(caller, request, id).await?;
         let max = Duration::from_secs(self.current().config.limits.wait_seconds_max);
         self.wait_until(&mut news, id, wait.min(max), |l| l.state != state).await
     }
@@ -80,15 +91,40 @@ impl Broker {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub async fn leases(&self, caller: &Caller, query: Query) -> Result<Page, Failure> {
-        let current = self.current();
-        let visible = visible_to(&current.config.rules, caller);
+    pub async fn leases(&self, caller: &Caller, request: &RequestId, query: Query) -> Result<Page, Failure> {
+        let rules = self.current().config.rules.clone();
+        let visible = visible_to(&rules, caller);
+        self.put_looking_on_record(&rules, caller, request, &visible, query.role.as_deref()).await?;
         let filter = Filter { role: query.role, target: query.target, identity: query.identity, state: query.state };
         let mut leases = self.store.list(&visible, &filter, query.before, query.limit + 1).await?;
         let more = leases.len() > query.limit;
         leases.truncate(query.limit);
         let next = leases.last().filter(|_| more).map(|l| l.id);
         Ok(Page { leases, next })
+    }
+
+    /// Looking at others' leases is a decision for each role that it is allowed by; looking at one's own is none.
+    async fn put_looking_on_record(
+        &self,
+        rules: &Rules,
+        caller: &Caller,
+        request: &RequestId,
+        visible: &Visible,
+        only: Option<&str>,
+    ) -> Result<(), Failure> {
+        let allowed_by = |role: Option<&str>| seeing(rules, caller, role).unwrap_or(Action::Read);
+        match visible {
+            Visible::All => {
+                self.authorize(rules, caller, request, Deed::on_broker(allowed_by(None))).await?;
+            }
+            Visible::Own { roles, .. } => {
+                for role in roles.iter().filter(|role| only.is_none_or(|only| only == role.as_str())) {
+                    let deed = Deed::on_role(allowed_by(Some(role)), role, no_params());
+                    self.authorize(rules, caller, request, deed).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The roles that the caller may mint.
@@ -125,8 +161,7 @@ impl Broker {
 
     /// Own leases, and those of roles on which it may `read` or `revoke`.
     pub(super) fn may_see(&self, rules: &Rules, caller: &Caller, lease: &Lease) -> bool {
-        lease.identity == caller.id
-            || [Action::Read, Action::Revoke].into_iter().any(|a| may(rules, caller, a, Some(&lease.role)))
+        lease.identity == caller.id || seeing(rules, caller, Some(&lease.role)).is_some()
     }
 }
 
@@ -134,8 +169,13 @@ fn may(rules: &Rules, caller: &Caller, action: Action, role: Option<&str>) -> bo
     policy::decide(rules, Question { identity: &caller.id, action, role, params: no_params() }).allowed()
 }
 
+/// The action by which the caller sees others' leases of `role`: `read`, or `revoke`, which is of no use blind.
+fn seeing(rules: &Rules, caller: &Caller, role: Option<&str>) -> Option<Action> {
+    [Action::Read, Action::Revoke].into_iter().find(|action| may(rules, caller, *action, role))
+}
+
 fn visible_to(rules: &Rules, caller: &Caller) -> Visible {
-    let sees = |role: Option<&str>| [Action::Read, Action::Revoke].into_iter().any(|a| may(rules, caller, a, role));
+    let sees = |role: Option<&str>| seeing(rules, caller, role).is_some();
     if sees(None) {
         return Visible::All;
     }

@@ -194,15 +194,25 @@ pub enum Turn {
     Again,
 }
 
+/// How far a claim reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All that is due.
+    Due,
+    /// Only what is being ended already, and not because its time was up: while expiry is held.
+    AskedFor,
+}
+
 /// Work that is due, claimed in batches.
 #[async_trait]
 pub trait Claims: Send + Sync {
-    /// Claims up to `limit` leases of `target` and `turn` that are due and not claimed, until `until`: those
+    /// Claims up to `limit` leases of `target`, `turn` and `scope` that are due and not claimed, until `until`: those
     /// `pending | active` become `revoking` (by `failed` and `expiry`). Ordered by when they fell due.
     async fn claim_due(
         &self,
         target: &str,
         turn: Turn,
+        scope: Scope,
         now: Timestamp,
         until: Timestamp,
         limit: usize,
@@ -235,6 +245,9 @@ pub trait Facts: Send + Sync {
 
     /// Moves the high-water mark; it never goes back.
     async fn raise_high_water(&self, to: Timestamp) -> Result<(), StoreError>;
+
+    /// Sets the high-water mark to `to`, back too: an operator says that the clock was wrong when it was raised.
+    async fn reset_high_water(&self, to: Timestamp) -> Result<(), StoreError>;
 
     /// The newest lease ever recorded, kept when its row is gone.
     async fn newest_lease(&self) -> Result<Option<LeaseId>, StoreError>;
@@ -276,6 +289,9 @@ pub struct AuditHead {
 pub trait Outbox: Send + Sync {
     /// The oldest lines.
     async fn outbox(&self, limit: usize) -> Result<Vec<OutboxLine>, StoreError>;
+
+    /// Adds a line that the log did not take when it should have.
+    async fn outbox_add(&self, at: Timestamp, change: &LeaseChange) -> Result<(), StoreError>;
 
     /// Drops the lines up to and including `number`: they are in the log.
     async fn outbox_done(&self, number: i64) -> Result<(), StoreError>;

@@ -23,6 +23,7 @@ const PAGE_DEFAULT: u32 = 100;
 pub(super) async fn list(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
+    Extension(request_id): Extension<RequestId>,
     query: Result<Query<LeaseQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<LeaseList>, Problem> {
     let Query(asked) = query.map_err(|e| Problem::bad("query", e.body_text()))?;
@@ -38,7 +39,7 @@ pub(super) async fn list(
         limit,
         before: asked.cursor.map(|id| body::lease_id("cursor", &id)).transpose()?,
     };
-    let page = api.broker.leases(&caller, query).await?;
+    let page = api.broker.leases(&caller, &request_id, query).await?;
     let leases = page.leases.into_iter().map(wire::lease).collect();
     Ok(Json(LeaseList { leases, next_cursor: page.next.map(|id| id.to_string()) }))
 }
@@ -57,13 +58,16 @@ pub(super) async fn show(
     State(api): State<Api>,
     Path(id): Path<String>,
     Extension(caller): Extension<Caller>,
+    Extension(request_id): Extension<RequestId>,
     query: Result<Query<ShowQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<LeaseResponse>, Problem> {
     let Query(asked) = query.map_err(|e| Problem::bad("query", e.body_text()))?;
     let id = body::lease_id("lease id", &id)?;
     let lease = match (asked.state, body::duration("wait", asked.wait)?) {
-        (None, None) => api.broker.lease(&caller, id).await?,
-        (Some(state), Some(wait)) => api.broker.lease_while(&caller, id, state_of("while", &state)?, wait).await?,
+        (None, None) => api.broker.lease(&caller, &request_id, id).await?,
+        (Some(state), Some(wait)) => {
+            api.broker.lease_while(&caller, &request_id, id, state_of("while", &state)?, wait).await?
+        }
         _ => return Err(Problem::bad("query", "while and wait belong together")),
     };
     Ok(answer(lease))

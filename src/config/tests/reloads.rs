@@ -49,7 +49,7 @@ fn the_memory_survives_a_restart_and_names_alone_do_for_a_first_one() {
     let kept = serde_json::to_string(&Remembered::of(&good(&two_targets()))).unwrap();
     let before: Remembered = serde_json::from_str(&kept).unwrap();
     assert_eq!(changes(&before, &next).targets.keys().collect::<Vec<_>>(), ["b.c"]);
-    let before = Remembered::names(["gone", "orders"]);
+    let before = Remembered::default().and_names(&["gone".to_owned(), "orders".to_owned()]);
     assert_eq!(changes(&before, &next).targets.keys().collect::<Vec<_>>(), ["gone"]);
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use leasehold_sdk::LeaseId;
 
-use super::super::{Filter, Store, Turn, Visible};
+use super::super::{Filter, Scope, Store, Turn, Visible};
 use super::{active, at, identity, pending};
 use crate::domain::lease::{EndedBy, Lease, State};
 
@@ -89,7 +89,7 @@ async fn the_due_are_claimed_in_the_order_in_which_they_fell_due(store: &dyn Sto
     let (c, other) = (pending(store, "r", "t", "a").await, active(store, "r", "u", "a").await);
     store.renew(a.id, at(12_000)).await.unwrap();
     let order = async |limit| {
-        let rows = store.claim_due("t", Turn::First, at(50_000), at(60_000), limit).await.unwrap();
+        let rows = store.claim_due("t", Turn::First, Scope::Due, at(50_000), at(60_000), limit).await.unwrap();
         rows.iter().map(|r| r.lease.id).collect::<Vec<_>>()
     };
     assert_eq!(order(2).await, [c.id, b.id]);

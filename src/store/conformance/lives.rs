@@ -2,7 +2,7 @@
 
 use leasehold_sdk::LeaseId;
 
-use super::super::{AuditHead, Inserted, Outcome, Settled, Store, StoreError, Turn};
+use super::super::{AuditHead, Inserted, Outcome, Scope, Settled, Store, StoreError, Turn};
 use super::{active, at, identity, new_lease, pending, receipt};
 use crate::domain::lease::{EndedBy, State};
 
@@ -10,6 +10,7 @@ pub(super) async fn run<S: Store + 'static>(open: &impl AsyncFn(&str) -> S) {
     a_row_reads_back_whole(&open("whole").await).await;
     a_lease_lives_renews_and_ends(&open("life").await).await;
     a_try_that_fails_comes_again(&open("again").await).await;
+    while_expiry_is_held_only_what_was_asked_for_is_claimed(&open("held").await).await;
     a_late_mint_is_claimed_as_failed(&open("late").await).await;
     what_was_never_made_is_closed_at_once(&open("unmade").await).await;
     an_adopted_account_is_an_active_lease(&open("adopted").await).await;
@@ -69,7 +70,7 @@ async fn a_lease_lives_renews_and_ends(store: &dyn Store) {
     assert_eq!(lines[0].change.ended_by, Some(EndedBy::Caller));
     assert_eq!((lines[0].change.lease, &lines[0].change.identity), (lease.id, &identity("a")));
 
-    let claimed = store.claim_due("t", Turn::First, at(12_000), at(13_000), 10).await.unwrap();
+    let claimed = store.claim_due("t", Turn::First, Scope::Due, at(12_000), at(13_000), 10).await.unwrap();
     assert_eq!(claimed.iter().map(|r| r.lease.id).collect::<Vec<_>>(), [lease.id]);
     store.settle(vec![Settled { id: lease.id, outcome: Outcome::Dead }], at(12_500)).await.unwrap();
     assert_eq!(store.end(lease.id, EndedBy::Operator, at(13_000)).await.unwrap().unwrap().lease.state, State::Revoked);
@@ -80,11 +81,11 @@ async fn a_lease_lives_renews_and_ends(store: &dyn Store) {
 
 async fn a_try_that_fails_comes_again(store: &dyn Store) {
     let lease = active(store, "r", "t", "a").await;
-    assert!(store.claim_due("t", Turn::First, at(9999), at(20_000), 10).await.unwrap().is_empty());
-    let row = store.claim_due("t", Turn::First, at(10_000), at(20_000), 10).await.unwrap().remove(0);
+    assert!(store.claim_due("t", Turn::First, Scope::Due, at(9999), at(20_000), 10).await.unwrap().is_empty());
+    let row = store.claim_due("t", Turn::First, Scope::Due, at(10_000), at(20_000), 10).await.unwrap().remove(0);
     assert_eq!((row.lease.state, row.lease.ended_by), (State::Revoking, Some(EndedBy::Expiry)));
     // While claimed it is nobody else's, and it is looked at again when the claim lapses.
-    assert!(store.claim_due("t", Turn::First, at(19_999), at(30_000), 10).await.unwrap().is_empty());
+    assert!(store.claim_due("t", Turn::First, Scope::Due, at(19_999), at(30_000), 10).await.unwrap().is_empty());
     assert_eq!(store.next_due("t", Turn::First).await.unwrap(), Some(at(20_000)));
     assert_eq!(store.due_and_live(at(15_000)).await.unwrap(), (0, 1));
 
@@ -93,25 +94,35 @@ async fn a_try_that_fails_comes_again(store: &dyn Store) {
     let row = store.get(lease.id).await.unwrap().unwrap();
     assert_eq!((row.lease.attempts, row.lease.last_error.as_deref()), (1, Some("no route to 'host'")));
     assert_eq!((row.due_at, store.next_due("t", Turn::Again).await.unwrap()), (at(16_000), Some(at(16_000))));
-    assert!(store.claim_due("t", Turn::Again, at(15_999), at(30_000), 10).await.unwrap().is_empty());
+    assert!(store.claim_due("t", Turn::Again, Scope::Due, at(15_999), at(30_000), 10).await.unwrap().is_empty());
 
     // The two turns are apart, at any time.
-    assert!(store.claim_due("t", Turn::First, at(60_000), at(70_000), 10).await.unwrap().is_empty());
+    assert!(store.claim_due("t", Turn::First, Scope::Due, at(60_000), at(70_000), 10).await.unwrap().is_empty());
     assert!(store.next_due("t", Turn::First).await.unwrap().is_none());
 
     // An operator does not wait for the next try.
     store.end(lease.id, EndedBy::Operator, at(15_500)).await.unwrap();
-    assert_eq!(store.claim_due("t", Turn::Again, at(15_500), at(30_000), 10).await.unwrap().len(), 1);
+    assert_eq!(store.claim_due("t", Turn::Again, Scope::Due, at(15_500), at(30_000), 10).await.unwrap().len(), 1);
     // Its broker dies: the claim lapses, and the next one takes it.
-    assert_eq!(store.claim_due("t", Turn::Again, at(30_000), at(40_000), 10).await.unwrap().len(), 1);
+    assert_eq!(store.claim_due("t", Turn::Again, Scope::Due, at(30_000), at(40_000), 10).await.unwrap().len(), 1);
     store.settle(vec![Settled { id: lease.id, outcome: Outcome::Dead }], at(30_001)).await.unwrap();
     let last = store.outbox(10).await.unwrap().pop().unwrap();
     assert_eq!((last.change.state, last.change.attempts), (State::Revoked, 1));
 }
 
+async fn while_expiry_is_held_only_what_was_asked_for_is_claimed(store: &dyn Store) {
+    let (asked, expired) = (active(store, "r", "t", "a").await, active(store, "r", "t", "b").await);
+    store.end(asked.id, EndedBy::Operator, at(5)).await.unwrap();
+    let held = store.claim_due("t", Turn::First, Scope::AskedFor, at(20_000), at(30_000), 10).await.unwrap();
+    assert_eq!(held.iter().map(|row| row.lease.id).collect::<Vec<_>>(), [asked.id]);
+    assert_eq!(store.get(expired.id).await.unwrap().unwrap().lease.state, State::Active);
+    let due = store.claim_due("t", Turn::First, Scope::Due, at(20_000), at(30_000), 10).await.unwrap();
+    assert_eq!(due.iter().map(|row| row.lease.id).collect::<Vec<_>>(), [expired.id]);
+}
+
 async fn a_late_mint_is_claimed_as_failed(store: &dyn Store) {
     let late = pending(store, "r", "t", "a").await;
-    let row = store.claim_due("t", Turn::First, at(1000), at(2000), 10).await.unwrap().remove(0);
+    let row = store.claim_due("t", Turn::First, Scope::Due, at(1000), at(2000), 10).await.unwrap().remove(0);
     assert_eq!((row.lease.id, row.lease.ended_by, row.receipt), (late.id, Some(EndedBy::Failed), None));
     assert!(!store.activate(late.id, receipt()).await.unwrap());
     assert_eq!(store.get(late.id).await.unwrap().unwrap().lease.state, State::Revoking);
@@ -141,7 +152,7 @@ async fn an_adopted_account_is_an_active_lease(store: &dyn Store) {
     let row = store.get(stray.lease.id).await.unwrap().unwrap();
     assert_eq!((row.lease.state, row.due_at, row.receipt), (State::Active, at(10_000), None));
     assert_eq!(store.newest_lease().await.unwrap(), Some(stray.lease.id));
-    assert_eq!(store.claim_due("t", Turn::First, at(10_000), at(11_000), 1).await.unwrap().len(), 1);
+    assert_eq!(store.claim_due("t", Turn::First, Scope::Due, at(10_000), at(11_000), 1).await.unwrap().len(), 1);
     store.settle(vec![Settled { id: stray.lease.id, outcome: Outcome::Dead }], at(10_001)).await.unwrap();
     assert!(matches!(store.adopt(stray.clone()).await, Err(StoreError::Damaged(_))));
     assert_eq!(store.get(stray.lease.id).await.unwrap().unwrap().lease.state, State::Revoked);
@@ -161,7 +172,7 @@ async fn every_outcome_closes_as_it_says(store: &dyn Store) {
     // What is not being ended cannot be closed.
     store.settle(closing(&ids), at(1)).await.unwrap();
     assert_eq!(store.due_and_live(at(1)).await.unwrap(), (0, 5));
-    assert_eq!(store.claim_due("t", Turn::First, at(10_000), at(11_000), 4).await.unwrap().len(), 4);
+    assert_eq!(store.claim_due("t", Turn::First, Scope::Due, at(10_000), at(11_000), 4).await.unwrap().len(), 4);
     store.settle(closing(&ids), at(10_001)).await.unwrap();
     store.settle(vec![], at(10_001)).await.unwrap();
     let mut states = Vec::new();
@@ -198,6 +209,8 @@ async fn marks_never_go_back(store: &dyn Store) {
     store.raise_high_water(at(3)).await.unwrap();
     store.probe().await.unwrap();
     assert_eq!(store.high_water().await.unwrap(), at(5));
+    store.reset_high_water(at(2)).await.unwrap();
+    assert_eq!(store.high_water().await.unwrap(), at(2));
     let lease = pending(store, "r", "t", "a").await;
     assert_eq!(store.newest_lease().await.unwrap(), Some(lease.id));
     let later = LeaseId::at(at(0));
@@ -237,6 +250,6 @@ async fn what_was_answered_is_there_after_reopening<S: Store + 'static>(open: &i
     assert_eq!(store.outbox(10).await.unwrap(), lines);
     assert_eq!(store.newest_lease().await.unwrap(), Some(kept.id.max(ended.id)));
     assert_eq!(store.get(kept.id).await.unwrap().unwrap().receipt, Some(receipt()));
-    let due = store.claim_due("t", Turn::First, at(6), at(7), 10).await.unwrap();
+    let due = store.claim_due("t", Turn::First, Scope::Due, at(6), at(7), 10).await.unwrap();
     assert_eq!(due.iter().map(|r| r.lease.id).collect::<Vec<_>>(), [ended.id]);
 }

@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestRunner};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
-use super::super::{Filter, Inserted, NewLease, Outcome, Settled, Store, Turn};
+use super::super::{Filter, Inserted, NewLease, Outcome, Scope, Settled, Store, Turn};
 use super::{AtOpen, at, new_lease, receipt};
 use crate::domain::lease::{EndedBy, State};
 
@@ -214,7 +214,7 @@ impl Model {
         let mut wakes: Vec<_> = self.leases.iter().filter(mine).map(Known::wake).filter(|w| *w <= now).collect();
         wakes.sort();
         wakes.truncate(limit);
-        let claimed = store.claim_due(&name, turn, now, until, limit).await.unwrap();
+        let claimed = store.claim_due(&name, turn, Scope::Due, now, until, limit).await.unwrap();
         // Which of two that fell due together comes first is the store's to choose.
         let mut taken = Vec::new();
         for row in &claimed {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use leasehold_sdk::LeaseId;
 
-use super::super::{Inserted, NewLease, Outcome, Settled, Store, Turn};
+use super::super::{Inserted, NewLease, Outcome, Scope, Settled, Store, Turn};
 use super::{active, at, at_once, new_lease, pending, receipt, shared};
 use crate::domain::lease::{EndedBy, State};
 
@@ -23,7 +23,7 @@ async fn two_claimers_never_get_the_same(store: Arc<dyn Store>) {
     }
     let claimed = at_once(12, |_| {
         let store = Arc::clone(&store);
-        async move { store.claim_due("t", Turn::First, at(10_000), at(20_000), 7).await.unwrap() }
+        async move { store.claim_due("t", Turn::First, Scope::Due, at(10_000), at(20_000), 7).await.unwrap() }
     })
     .await;
     let ids: Vec<LeaseId> = claimed.into_iter().flatten().map(|r| r.lease.id).collect();
@@ -39,8 +39,9 @@ async fn a_mint_and_its_deadline_have_one_winner(store: Arc<dyn Store>) {
         if i % 2 == 0 {
             tokio::task::yield_now().await;
         }
-        let reap =
-            tokio::spawn(async move { s2.claim_due("t", Turn::First, at(1000), at(2000), 10).await.unwrap().len() });
+        let reap = tokio::spawn(async move {
+            s2.claim_due("t", Turn::First, Scope::Due, at(1000), at(2000), 10).await.unwrap().len()
+        });
         let (active, claimed) = (mint.await.unwrap(), reap.await.unwrap());
         assert_eq!(usize::from(active) + claimed, 1);
         let state = store.get(id).await.unwrap().unwrap().lease.state;

@@ -7,7 +7,7 @@ use leasehold_sdk::{LeaseId, Timestamp};
 use serde_json::json;
 use sqlx::SqliteConnection;
 
-use super::super::{Claims, Outcome, Row, Settled, StoreError, Turn};
+use super::super::{Claims, Outcome, Row, Scope, Settled, StoreError, Turn};
 use super::Sqlite;
 use super::leases::bound;
 use super::outcome::failed;
@@ -30,11 +30,13 @@ impl Claims for Sqlite {
         &self,
         target: &str,
         turn: Turn,
+        scope: Scope,
         now: Timestamp,
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Row>, StoreError> {
-        let mut rows = self.write(Claim { target: target.to_owned(), tried: tried(turn), now, until, limit }).await?;
+        let mut rows =
+            self.write(Claim { target: target.to_owned(), tried: tried(turn), scope, now, until, limit }).await?;
         rows.sort_by_key(|row| (row.due_at, row.lease.id));
         Ok(rows)
     }
@@ -88,6 +90,7 @@ fn tried(turn: Turn) -> bool {
 struct Claim {
     target: String,
     tried: bool,
+    scope: Scope,
     now: Timestamp,
     until: Timestamp,
     limit: usize,
@@ -98,7 +101,7 @@ pub(super) const CLAIM: &str = concat!(
      ended_by = CASE state WHEN 'pending' THEN 'failed' WHEN 'active' THEN 'expiry' ELSE ended_by END, \
      moved_at = iif(state = 'revoking', moved_at, ?2) \
      WHERE rowid IN (SELECT rowid FROM leases WHERE target = ?1 AND tried = ?5 AND ended_at IS NULL \
-     AND wake_at <= ?2 ORDER BY wake_at LIMIT ?4) RETURNING ",
+     AND wake_at <= ?2 AND (?6 OR (state = 'revoking' AND ended_by <> 'expiry')) ORDER BY wake_at LIMIT ?4) RETURNING ",
     rows::row_columns!()
 );
 
@@ -113,6 +116,7 @@ impl Op for Claim {
             .bind(self.until.unix_ms())
             .bind(bound(self.limit))
             .bind(self.tried)
+            .bind(self.scope == Scope::Due)
             .fetch_all(&mut *db)
             .await
             .map_err(failed)?;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use leasehold_sdk::{ClusterName, LeaseId, StoreTag, Timestamp, clock};
 use sqlx::SqliteConnection;
 
-use super::super::{AuditHead, Facts, Outbox, OutboxLine, StoreError};
+use super::super::{AuditHead, Facts, LeaseChange, Outbox, OutboxLine, StoreError};
 use super::Sqlite;
 use super::leases::bound;
 use super::outcome::failed;
@@ -50,6 +50,10 @@ impl Facts for Sqlite {
 
     async fn raise_high_water(&self, to: Timestamp) -> Result<(), StoreError> {
         self.write(Note::HighWater(to)).await
+    }
+
+    async fn reset_high_water(&self, to: Timestamp) -> Result<(), StoreError> {
+        self.write(Note::HighWaterReset(to)).await
     }
 
     async fn newest_lease(&self) -> Result<Option<LeaseId>, StoreError> {
@@ -113,6 +117,11 @@ impl Outbox for Sqlite {
         lines.iter().map(line).collect()
     }
 
+    async fn outbox_add(&self, at: Timestamp, change: &LeaseChange) -> Result<(), StoreError> {
+        let change = serde_json::to_string(change).map_err(|e| StoreError::Damaged(e.to_string()))?;
+        self.write(Note::OutboxLine(at, change)).await
+    }
+
     async fn outbox_done(&self, number: i64) -> Result<(), StoreError> {
         self.write(Note::OutboxDone(number)).await
     }
@@ -132,9 +141,11 @@ fn lease_id(text: String) -> Result<LeaseId, StoreError> {
 /// A fact to keep.
 enum Note {
     HighWater(Timestamp),
+    HighWaterReset(Timestamp),
     Newest(LeaseId),
     AuditHead(String, AuditHead),
     OutboxDone(i64),
+    OutboxLine(Timestamp, String),
     Hold(String, Option<LeaseId>),
     Release(String),
 }
@@ -146,6 +157,7 @@ impl Op for Note {
     async fn apply(&self, db: &mut SqliteConnection) -> Result<(), StoreError> {
         let statement = match self {
             Self::HighWater(to) => sqlx::query("UPDATE store SET high_water = max(high_water, ?1)").bind(to.unix_ms()),
+            Self::HighWaterReset(to) => sqlx::query("UPDATE store SET high_water = ?1").bind(to.unix_ms()),
             Self::Newest(id) => {
                 sqlx::query("UPDATE store SET newest_lease = max(coalesce(newest_lease, ''), ?1)").bind(id.to_string())
             }
@@ -162,6 +174,9 @@ impl Op for Note {
                     .bind(newest.map(|id| id.to_string()))
             }
             Self::Release(target) => sqlx::query("DELETE FROM holds WHERE target = ?1").bind(target),
+            Self::OutboxLine(at, change) => {
+                sqlx::query("INSERT INTO outbox (at, change) VALUES (?1, ?2)").bind(at.unix_ms()).bind(change)
+            }
             Self::OutboxDone(number) => sqlx::query("DELETE FROM outbox WHERE number <= ?1").bind(number),
         };
         statement.execute(db).await.map_err(failed)?;

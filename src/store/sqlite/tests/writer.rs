@@ -1,7 +1,7 @@
 //! Groups, bounds, and faults of the writer.
 
 use super::super::super::conformance::{at, at_once, new_lease, pending, receipt};
-use super::super::super::{Claims, Facts, Filter, Inserted, Leases, NewLease, Outbox, Turn, Visible};
+use super::super::super::{Claims, Facts, Filter, Inserted, Leases, NewLease, Outbox, Scope, Turn, Visible};
 use super::*;
 use crate::domain::lease::{EndedBy, State};
 
@@ -141,7 +141,7 @@ async fn a_row_that_cannot_be_read_delays_no_other() {
     let bad = pending(&*store, "r", "t", "a").await.id;
     let good = pending(&*store, "r", "t", "a").await.id;
     store.write(Raw("UPDATE leases SET plan = '{\"account\": \"somebody\"' WHERE rowid = 1")).await.unwrap();
-    let claimed = store.claim_due("t", Turn::First, at(1000), at(2000), 10).await.unwrap();
+    let claimed = store.claim_due("t", Turn::First, Scope::Due, at(1000), at(2000), 10).await.unwrap();
     assert_eq!(claimed.iter().map(|r| r.lease.id).collect::<Vec<_>>(), [good]);
     assert!(matches!(store.get(bad).await, Err(StoreError::Damaged(_))));
     let listed = store.list(&Visible::All, &Filter::default(), None, 10).await.unwrap();
