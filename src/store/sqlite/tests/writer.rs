@@ -159,3 +159,16 @@ async fn the_newest_lease_is_known_when_its_row_is_gone() {
     store.write(Raw("DELETE FROM leases")).await.unwrap();
     assert_eq!(store.newest_lease().await.unwrap(), Some(a.max(b)));
 }
+
+/// SQLite writes nothing when a row is overwritten with what it has, and a probe that writes nothing proves nothing.
+#[tokio::test]
+async fn a_probe_goes_to_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let log = || std::fs::metadata(dir.path().join("store.db-wal")).unwrap().len();
+    for _ in 0..3 {
+        let before = log();
+        store.probe().await.unwrap();
+        assert!(log() > before);
+    }
+}
