@@ -1,7 +1,9 @@
 //! The one integration-test program, so that the broker is linked into tests once. One module for each capability.
 
 mod ambiguous;
+mod canary;
 mod crash;
+mod disk_full;
 mod docs;
 mod house_rules;
 mod life;
