@@ -8,4 +8,6 @@ mod docs;
 mod house_rules;
 mod life;
 mod reconcile;
+mod rig;
 mod stage;
+mod unauthorized;

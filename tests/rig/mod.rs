@@ -1,0 +1,260 @@
+//! A broker with everything around it, for tests that talk to its API and its command line as others would.
+
+mod http;
+mod stranger;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Output;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_client::wire::{Credential, DatabaseCredential, Lease, LeaseQuery, MintRequest};
+use leasehold_client::{Client, ClientError, Settings};
+use leasehold_identity::Identity;
+use leasehold_testkit::{Admin, Broker, BrokerOptions, ConfigFile, PgFixture, Svid, TestCa, distribution, unique};
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub use http::{Answer, Line, request};
+pub use stranger::{Greeting, Stranger, hello_of_tls_1_2};
+
+/// Longer than anything here takes on a busy machine.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// May mint [`READ`].
+pub const BILLING: &str = "/billing";
+/// May mint [`TENANT`], for the tenants 40 to 49.
+pub const TENANTS: &str = "/tenants";
+/// May see every lease.
+pub const AUDITOR: &str = "/auditor";
+/// May see and end every lease, and run the broker.
+pub const OPERATOR: &str = "/operator";
+/// Has a good SVID and no grant.
+pub const STRANGER: &str = "/stranger";
+
+/// A role without params, for 10 minutes, at most an hour.
+pub const READ: &str = "orders-read";
+/// A role with the param `tenant`, which its logins have as the setting `app.tenant`.
+pub const TENANT: &str = "orders-tenant";
+/// The target of both.
+pub const TARGET: &str = "orders";
+
+/// What a configuration is made from before there is a broker.
+pub struct Ground {
+    /// The database.
+    pub pg: PgFixture,
+    /// Who issues SVIDs in `dev.local`.
+    pub ca: TestCa,
+    /// The broker's login in the database.
+    pub admin: Admin,
+    /// A group that may read `orders`.
+    pub group: String,
+    /// The broker's cluster.
+    pub cluster: String,
+    dir: TempDir,
+}
+
+/// A broker that runs.
+pub struct Rig {
+    /// What it stands on.
+    pub ground: Ground,
+    /// Its configuration.
+    pub config: ConfigFile,
+    /// The broker.
+    pub broker: Broker,
+}
+
+impl Ground {
+    /// On the database server that all tests share.
+    pub async fn new() -> Self {
+        let pg = PgFixture::shared(distribution()).await;
+        let group = pg.reader_group().await;
+        let admin = pg.superuser_admin().await;
+        let dir = tempfile::tempdir().expect("a directory");
+        Self { pg, ca: TestCa::new("dev.local"), admin, group, cluster: unique("api"), dir }
+    }
+
+    /// The broker's directory.
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// The configuration that most tests want, with the files that it names.
+    pub fn config(&self) -> ConfigFile {
+        let group = &self.group;
+        let read = format!("target = \"{TARGET}\"\nttl = \"10m\"\nmax_ttl = \"1h\"\nmember_of = [\"{group}\"]");
+        self.bare_config()
+            .role(READ, &read)
+            .role(TENANT, &format!("{read}\nparams = {{ tenant = \"[0-9]{{1,9}}\" }}\ncreation_statements = [\"ALTER ROLE {{{{name}}}} SET app.tenant = {{{{params.tenant}}}}\"]"))
+            .grant("billing reads", &["spiffe://dev.local/billing"], &[READ], &["mint"])
+            .table("[[grants]]", &format!(
+                "name = \"tenants of the forties\"\nidentities = [\"spiffe://dev.local/tenants\"]\nroles = [\"{TENANT}\"]\nparams = {{ tenant = \"4[0-9]\" }}"
+            ))
+            .grant("auditors look", &["spiffe://dev.local/auditor"], &["*"], &["read"])
+            .grant("operators run it", &["spiffe://dev.local/operator"], &["*"], &["read", "revoke", "admin"])
+    }
+
+    /// A target and nothing that can be asked for.
+    pub fn bare_config(&self) -> ConfigFile {
+        self.ca.equip_broker(self.dir());
+        // Few iterations: no password of these tests is worth guessing, and the machine has better things to do.
+        ConfigFile::new(self.dir(), &self.cluster, self.ca.trust_domain())
+            .limit("revoke_retry_milliseconds_min", 100)
+            .postgres(TARGET, &self.admin.url, &self.admin.password, "scram_iterations = 64")
+    }
+
+    /// Starts a broker with this configuration.
+    pub async fn start(self, config: ConfigFile) -> Rig {
+        let options = BrokerOptions::new(env!("CARGO_BIN_EXE_leasehold"), config.write());
+        let broker = Broker::start(options).await.unwrap_or_else(|e| panic!("{e:#}"));
+        Rig { ground: self, config, broker }
+    }
+
+    /// Starts a broker that must refuse this configuration, and answers what it said.
+    pub async fn refused(&self, config: &ConfigFile) -> String {
+        let options = BrokerOptions::new(env!("CARGO_BIN_EXE_leasehold"), config.write());
+        let _ = std::fs::remove_file(self.dir().join("broker.log"));
+        let (status, said) = Broker::start_refused(options).await.unwrap_or_else(|e| panic!("{e:#}"));
+        assert_eq!(status.code(), Some(1), "{said}");
+        said
+    }
+
+    /// An SVID of `dev.local`, loaded.
+    pub fn identity(&self, path: &str) -> Arc<Identity> {
+        load(&self.ca.svid(path))
+    }
+}
+
+impl Rig {
+    /// With the configuration that most tests want.
+    pub async fn new() -> Self {
+        Self::with(|config| config).await
+    }
+
+    /// With a change to it.
+    pub async fn with(change: impl FnOnce(ConfigFile) -> ConfigFile) -> Self {
+        let ground = Ground::new().await;
+        let config = change(ground.config());
+        ground.start(config).await
+    }
+
+    /// Where the API is.
+    pub fn api(&self) -> SocketAddr {
+        self.broker.addresses().api
+    }
+
+    /// An SVID of `dev.local` in files.
+    pub fn svid(&self, path: &str) -> Svid {
+        self.ground.ca.svid(path)
+    }
+
+    /// A connection of this workload, with HTTP/1.1 to be written on it by hand.
+    pub async fn line(&self, path: &str) -> Line {
+        Line::open(self.api(), &self.ground.identity(path)).await.expect("a handshake")
+    }
+
+    /// One request on a connection of its own.
+    pub async fn ask(&self, path: &str, method: &str, uri: &str, body: Option<&str>) -> Answer {
+        let mut line = self.line(path).await;
+        line.ask(method, uri, body).await
+    }
+
+    /// A client of this workload.
+    pub fn client(&self, path: &str) -> Client {
+        self.client_with(path, None)
+    }
+
+    /// A client that demands this ID of the broker.
+    pub fn client_with(&self, path: &str, broker_id: Option<&str>) -> Client {
+        let svid = self.svid(path);
+        let settings = Settings {
+            addr: Some(self.broker.url()),
+            cert: Some(svid.cert),
+            key: Some(svid.key),
+            bundle: Some(svid.bundle),
+            broker_id: broker_id.map(str::to_owned),
+            ..Settings::default()
+        };
+        Client::new(settings.load().expect("good settings")).expect("a client")
+    }
+
+    /// The program with these arguments as this workload.
+    pub async fn run(&self, path: &str, arguments: &[&str]) -> Output {
+        let command = self.command(path, arguments).output();
+        tokio::time::timeout(SOON, command).await.expect("the command ends").expect("the command starts")
+    }
+
+    /// The same, not yet started.
+    pub fn command(&self, path: &str, arguments: &[&str]) -> tokio::process::Command {
+        let mut command = self.broker.command(&self.svid(path));
+        command.args(arguments);
+        command
+    }
+
+    /// Every lease there ever was, newest first.
+    pub async fn leases(&self) -> Vec<Lease> {
+        let operator = self.client(OPERATOR);
+        let leases = operator.all_leases(&LeaseQuery::default()).await.expect("the operator lists the leases");
+        operator.close().await;
+        leases
+    }
+
+    /// One lease, as the operator sees it.
+    pub async fn lease(&self, id: &str) -> Lease {
+        self.client(OPERATOR).lease(id).await.expect("the operator sees the lease")
+    }
+
+    /// The accounts of this broker in the database.
+    pub async fn accounts(&self) -> Vec<String> {
+        let roles = self.ground.pg.roles_with_prefix(&format!("lh_{}_", self.ground.cluster)).await;
+        // The estate keeps what accounts owned; nobody can log in as it.
+        roles.into_iter().filter(|role| !role.ends_with("_estate")).collect()
+    }
+
+    /// The audit log's lines.
+    pub fn audit(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.audit_path()).expect("the audit log");
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    /// The audit log.
+    pub fn audit_path(&self) -> PathBuf {
+        self.config.audit_path()
+    }
+
+    /// How often a limit refused something.
+    pub async fn hits(&self, limit: &str) -> f64 {
+        self.broker.metric(&format!("leasehold_limit_hits_total{{limit=\"{limit}\"}}")).await.unwrap_or(0.0)
+    }
+
+    /// Demands that the broker is ready and mints.
+    pub async fn assert_healthy(&self) {
+        let (status, ready) = self.broker.ops("/readyz").await.expect("an answer");
+        assert_eq!(status, 200, "{ready}");
+        let client = self.client(BILLING);
+        let (lease, _) = mint(&client, READ, &MintRequest::default()).await.expect("a healthy broker mints");
+        client.revoke(&lease.id).await.expect("and revokes");
+        client.close().await;
+    }
+}
+
+/// Loads an SVID from its files.
+pub fn load(svid: &Svid) -> Arc<Identity> {
+    Identity::from_files(&svid.cert, &svid.key, &svid.bundle).expect("load the SVID")
+}
+
+/// Asks for a database credential.
+pub async fn mint(client: &Client, role: &str, ask: &MintRequest) -> Result<(Lease, DatabaseCredential), ClientError> {
+    let issued = client.mint(role, ask).await?;
+    match issued.credential {
+        Credential::Database(login) => Ok((issued.lease, login)),
+        other => panic!("not a database credential but {}", other.kind()),
+    }
+}
+
+/// Asks for a TTL.
+pub fn for_ttl(ttl: &str) -> MintRequest {
+    MintRequest { ttl: Some(ttl.to_owned()), ..MintRequest::default() }
+}
