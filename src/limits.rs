@@ -72,6 +72,10 @@ limits! {
     live_leases_per_identity_and_role = 1000, 1..=10_000_000;
     /// Credentials that one identity may ask for of one role in a minute, on one broker.
     mints_per_minute_per_identity_and_role = 600, 1..=1_000_000;
+    /// Requests of one identity that are refused for want of a grant in a minute; more are answered 429 and not audited.
+    refusals_per_minute_per_identity = 600, 1..=1_000_000;
+    /// Questions that one identity may ask in a minute about what would be allowed.
+    questions_per_minute_per_identity = 600, 1..=1_000_000;
     /// Time for a TLS handshake.
     handshake_milliseconds_max = 3000, 100..=60_000;
     /// TLS handshakes under way at once; more are closed at once.
@@ -84,10 +88,10 @@ limits! {
     connections_at_once_per_identity_max = 2000, 1..=1_000_000;
     /// Requests of one identity under way at once, long polls included; more are answered 429.
     requests_at_once_per_identity_max = 256, 1..=1_000_000;
-    /// Concurrent HTTP/2 streams of one connection.
-    streams_per_connection_max = 64, 1..=1000;
     /// Size of a request's body.
     body_bytes_max = 16_384, 256..=1_048_576;
+    /// Time for a request's body to arrive.
+    body_seconds_max = 10, 1..=600;
     /// Size of a request's headers.
     header_bytes_max = 16_384, 1024..=1_048_576;
     /// Time to read a request's headers, and for a connection to sit idle between requests.
@@ -136,9 +140,38 @@ limits! {
     shutdown_milliseconds_max = 15_000, 100..=20_000;
 }
 
+/// Those that are read once, at start: a reload that changes one of them is refused, so that the limits in force are always
+/// those of the file.
+pub const READ_AT_START: &[&str] = &[
+    "handshake_milliseconds_max",
+    "handshakes_at_once_max",
+    "connections_at_once_max",
+    "requests_at_once_max",
+    "connections_at_once_per_identity_max",
+    "requests_at_once_per_identity_max",
+    "body_bytes_max",
+    "body_seconds_max",
+    "header_bytes_max",
+    "header_seconds_max",
+    "connection_seconds_max",
+    "page_leases_max",
+    "params_per_request_max",
+    "audit_fsync_milliseconds_max",
+    "audit_waiting_lines_max",
+    "audit_write_milliseconds_max",
+    "refused_handshakes_audited_per_minute",
+    "store_waiting_writes_max",
+    "shutdown_milliseconds_max",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_read_at_start_are_limits() {
+        assert!(READ_AT_START.iter().all(|name| ALL.iter().any(|known| known.name == *name)));
+    }
 
     #[test]
     fn every_limit_is_within_its_own_range_and_can_be_set() {

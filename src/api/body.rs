@@ -2,47 +2,62 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 
-/// Time for a body to arrive: it is small.
-const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+/// How much of a body is read, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyLimits {
+    /// `body_bytes_max`.
+    pub bytes: usize,
+    /// `body_seconds_max`.
+    pub time: Duration,
+}
 
 /// The JSON body; what is absent or empty reads as the default.
-pub(super) async fn optional<T: DeserializeOwned + Default>(request: Request, bytes_max: usize) -> Result<T, Problem> {
-    read(request, bytes_max).await.map(Option::unwrap_or_default)
+pub(super) async fn optional<T: DeserializeOwned + Default>(
+    request: Request,
+    limits: &BodyLimits,
+) -> Result<T, Problem> {
+    read(request, limits).await.map(Option::unwrap_or_default)
 }
 
 /// The JSON body, which must be there.
-pub(super) async fn required<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, Problem> {
-    read(request, bytes_max).await?.ok_or_else(|| Problem::bad("body", "it must be a JSON object"))
+pub(super) async fn required<T: DeserializeOwned>(request: Request, limits: &BodyLimits) -> Result<T, Problem> {
+    read(request, limits).await?.ok_or_else(|| Problem::bad("body", "it must be a JSON object"))
 }
 
-async fn read<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<Option<T>, Problem> {
+async fn read<T: DeserializeOwned>(request: Request, limits: &BodyLimits) -> Result<Option<T>, Problem> {
     let (parts, body) = request.into_parts();
-    let bytes = whole(&parts.headers, body, bytes_max).await?;
+    let bytes = whole(&parts.headers, body, limits).await?;
     if bytes.is_empty() {
         return Ok(None);
     }
     if !is_json(&parts.headers) {
         return Err(Problem::not_json());
     }
+    // A list would be taken for an object's members in their order.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::bad("body", "it must be a JSON object"));
+    }
     serde_json::from_slice(&bytes).map(Some).map_err(|e| Problem::bad("body", e))
 }
 
-async fn whole(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<bytes::Bytes, Problem> {
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|n| n > bytes_max) {
-        return Err(Problem::too_large(bytes_max));
+async fn whole(headers: &HeaderMap, body: Body, limits: &BodyLimits) -> Result<bytes::Bytes, Problem> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|n| usize::try_from(n).map_or(true, |n| n > limits.bytes)) {
+        return Err(Problem::too_large(limits.bytes));
     }
-    match tokio::time::timeout(BODY_TIME_MAX, to_bytes(body, bytes_max)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => Err(Problem::too_large(bytes_max)),
-        Err(_) => Err(Problem::too_slow()),
+    match tokio::time::timeout(limits.time, Limited::new(body, limits.bytes).collect()).await {
+        Ok(Ok(all)) => Ok(all.to_bytes()),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(Problem::too_large(limits.bytes)),
+        Ok(Err(_)) => Err(Problem::broken_body()),
+        Err(_) => Err(Problem::too_slow("body_seconds_max")),
     }
 }
 

@@ -36,8 +36,7 @@ pub(super) async fn around(State(around): State<Around>, mut request: Request, n
     let span = crate::telemetry::logs::request_span(&id);
     let started = clock::boot();
     let Ok(_permit) = around.under_way.try_acquire() else {
-        around.metrics.hit("requests_at_once_max");
-        return finish(Problem::overloaded("requests_at_once_max").into_response(), &id);
+        return finish(&around, Problem::overloaded("requests_at_once_max").into_response(), &id);
     };
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
     let response = answered.unwrap_or_else(|panic| {
@@ -49,11 +48,14 @@ pub(super) async fn around(State(around): State<Around>, mut request: Request, n
     let status = response.status().as_u16();
     around.metrics.request(route, status, took);
     span.in_scope(|| tracing::info!(%method, route, status, ms = took.as_secs_f64() * 1000.0, "request"));
-    finish(response, &id)
+    finish(&around, response, &id)
 }
 
-fn finish(mut response: Response, id: &str) -> Response {
+fn finish(around: &Around, mut response: Response, id: &str) -> Response {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        if let Some(limit) = problem.limit() {
+            around.metrics.hit(limit);
+        }
         response = problem.respond(id);
     }
     let headers = response.headers_mut();

@@ -32,6 +32,7 @@ use crate::config::Listen;
 use crate::lease::Broker;
 use crate::limits::Limits;
 use crate::telemetry::metrics::Metrics;
+use body::BodyLimits;
 use fair::Fair;
 use front::Front;
 
@@ -107,7 +108,7 @@ fn router(limits: &Limits, identity: &Arc<Identity>, broker: &Arc<Broker>, metri
     let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let api = routes::Api {
         broker: broker.clone(),
-        body_bytes_max: size(limits.body_bytes_max),
+        body: BodyLimits { bytes: size(limits.body_bytes_max), time: Duration::from_secs(limits.body_seconds_max) },
         page_leases_max: size(limits.page_leases_max),
         params_max: size(limits.params_per_request_max),
     };

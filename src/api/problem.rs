@@ -76,6 +76,25 @@ impl Problem {
         problem
     }
 
+    /// 400: the body broke off, or its chunks are none. Where the next request would begin is not known.
+    pub(super) fn broken_body() -> Self {
+        let mut problem = Self::bad("body", "it cannot be read to its end");
+        problem.close = true;
+        problem
+    }
+
+    /// 400: more of something than may be asked for at once.
+    pub(super) fn too_many(what: &str, limit: &'static str, max: usize) -> Self {
+        let mut problem = Self::bad(what, format!("more than {limit} = {max}"));
+        problem.limit = Some(limit);
+        problem
+    }
+
+    /// The limit that was hit, by its name.
+    pub(super) fn limit(&self) -> Option<&'static str> {
+        self.limit
+    }
+
     /// 415.
     pub(super) fn not_json() -> Self {
         let detail = "a body must come with content-type: application/json";
@@ -101,9 +120,10 @@ impl Problem {
     }
 
     /// 408: the body did not come in time.
-    pub(super) fn too_slow() -> Self {
-        let detail = "the request did not arrive whole in time";
+    pub(super) fn too_slow(limit: &'static str) -> Self {
+        let detail = format!("the request did not arrive whole within {limit}");
         let mut problem = Self::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "Request too slow", detail);
+        problem.limit = Some(limit);
         problem.close = true;
         problem
     }
@@ -182,6 +202,7 @@ impl From<Failure> for Problem {
         match failure {
             Failure::Denied { decision_id, .. } => problem.decision_id = Some(decision_id),
             Failure::Limit { limit, .. } => problem.limit = Some(limit),
+            Failure::Busy { limit, .. } => problem.limit = limit,
             _ => {}
         }
         problem

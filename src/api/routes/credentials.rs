@@ -23,10 +23,10 @@ pub(super) async fn mint(
     Extension(connection): Extension<Deliveries>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let asked: MintRequest = body::optional(request, api.body_bytes_max).await?;
+    let asked: MintRequest = body::optional(request, &api.body).await?;
     let params = asked.params.unwrap_or_default();
     if params.len() > api.params_max {
-        return Err(Problem::bad("params", format!("more than params_per_request_max = {}", api.params_max)));
+        return Err(Problem::too_many("params", "params_per_request_max", api.params_max));
     }
     let ask = MintAsk {
         role,

@@ -19,7 +19,7 @@ pub(super) async fn decide(
     Extension(request_id): Extension<RequestId>,
     request: Request,
 ) -> Result<Json<DecisionResponse>, Problem> {
-    let asked: DecisionRequest = body::required(request, api.body_bytes_max).await?;
+    let asked: DecisionRequest = body::required(request, &api.body).await?;
     let action = Action::parse(&asked.action).ok_or_else(|| {
         let words: Vec<_> = Action::ALL.iter().map(|a| a.as_str()).collect();
         Problem::bad("action", format!("must be one of {}", words.join(", ")))

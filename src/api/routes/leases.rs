@@ -81,7 +81,7 @@ pub(super) async fn renew(
     Extension(request_id): Extension<RequestId>,
     request: Request,
 ) -> Result<Json<LeaseResponse>, Problem> {
-    let asked: RenewRequest = body::optional(request, api.body_bytes_max).await?;
+    let asked: RenewRequest = body::optional(request, &api.body).await?;
     let (id, ttl) = (body::lease_id("lease id", &id)?, body::duration("ttl", asked.ttl)?);
     Ok(answer(api.broker.renew(&caller, &request_id, id, ttl).await?))
 }
@@ -105,7 +105,7 @@ pub(super) async fn revoke_many(
     Extension(request_id): Extension<RequestId>,
     request: Request,
 ) -> Result<(StatusCode, Json<RevokeManyResponse>), Problem> {
-    let asked: RevokeManyRequest = body::required(request, api.body_bytes_max).await?;
+    let asked: RevokeManyRequest = body::required(request, &api.body).await?;
     let matching = match asked.selector().map_err(|e| Problem::bad("body", e))? {
         Selector::Identity(id) => Matching::Identity(SpiffeId::parse(&id).map_err(|e| Problem::bad("identity", e))?),
         Selector::Role(role) => Matching::Role(role),

@@ -15,6 +15,7 @@ use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodRouter, any, get, post};
 
+use super::body::BodyLimits;
 use super::problem::Problem;
 use crate::lease::Broker;
 
@@ -22,7 +23,7 @@ use crate::lease::Broker;
 #[derive(Clone)]
 pub(super) struct Api {
     pub broker: Arc<Broker>,
-    pub body_bytes_max: usize,
+    pub body: BodyLimits,
     pub page_leases_max: usize,
     pub params_max: usize,
 }

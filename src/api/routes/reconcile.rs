@@ -17,7 +17,7 @@ pub(super) async fn reconcile(
     Extension(request_id): Extension<RequestId>,
     request: Request,
 ) -> Result<Json<wire::ReconcileResponse>, Problem> {
-    let asked: wire::ReconcileRequest = body::optional(request, api.body_bytes_max).await?;
+    let asked: wire::ReconcileRequest = body::optional(request, &api.body).await?;
     let strays = asked.strays.map(|order| match order {
         wire::StrayOrder::Adopt => StrayOrder::Adopt,
         wire::StrayOrder::Revoke => StrayOrder::Revoke,

@@ -18,6 +18,7 @@ pub struct DecisionRequest {
     pub role: String,
     /// With these params.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::unique::optional")]
     pub params: Option<BTreeMap<String, String>>,
 }
 

@@ -16,6 +16,7 @@ pub struct MintRequest {
     pub ttl: Option<String>,
     /// Values for the role's params.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::unique::optional")]
     pub params: Option<BTreeMap<String, String>>,
     /// The lease that the new credential is to take the place of.
     #[serde(skip_serializing_if = "Option::is_none")]

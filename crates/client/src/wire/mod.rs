@@ -12,6 +12,7 @@ mod reconcile;
 mod revoke;
 mod role;
 mod secret;
+mod unique;
 
 pub(crate) use credential::CredentialMembers;
 pub use credential::{Credential, CredentialError, DatabaseCredential};

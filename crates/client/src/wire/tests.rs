@@ -50,6 +50,10 @@ fn requests_refuse_what_they_do_not_know() {
     assert!(from_str::<MintRequest>(r#"{"tll": "15m"}"#).unwrap_err().to_string().contains("tll"));
     assert!(from_str::<MintRequest>(r#"{"ttl": 900}"#).is_err());
     assert!(from_str::<MintRequest>(r#"{"ttl": "1m", "ttl": "2m"}"#).is_err());
+    assert!(
+        from_str::<MintRequest>(r#"{"params": {"a": "1", "a": "1"}}"#).unwrap_err().to_string().contains("duplicate")
+    );
+    assert!(from_str::<MintRequest>(r#"{"params": null}"#).unwrap().params.is_none());
     assert!(from_str::<RenewRequest>(r#"{"x": 1}"#).is_err());
     assert!(from_str::<RevokeManyRequest>(r#"{"everything": true}"#).is_err());
     assert!(from_str::<DecisionRequest>(r#"{"action": "mint", "role": "r", "x": 1}"#).is_err());
