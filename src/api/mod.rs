@@ -117,7 +117,6 @@ fn router(limits: &Limits, identity: &Arc<Identity>, broker: &Arc<Broker>, metri
     let gate = peer::Gate {
         identity: identity.clone(),
         broker: broker.clone(),
-        metrics: metrics.clone(),
         requests: Fair::new("requests_at_once_per_identity_max", limits.requests_at_once_per_identity_max),
     };
     routes::router(api)

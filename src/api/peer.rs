@@ -12,14 +12,12 @@ use super::fair::Fair;
 use super::problem::Problem;
 use crate::domain::caller::{Caller, Proof};
 use crate::lease::Broker;
-use crate::telemetry::metrics::Metrics;
 
 /// What every request passes.
 #[derive(Clone)]
 pub(super) struct Gate {
     pub identity: Arc<Identity>,
     pub broker: Arc<Broker>,
-    pub metrics: Arc<Metrics>,
     pub requests: Fair,
 }
 
@@ -40,7 +38,6 @@ pub(super) async fn recheck(State(gate): State<Gate>, mut request: Request, next
         },
     };
     let Some(_held) = gate.requests.take(&caller.id) else {
-        gate.metrics.hit(gate.requests.limit);
         return Problem::too_many(gate.requests.limit).into();
     };
     request.extensions_mut().insert(caller);

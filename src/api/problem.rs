@@ -84,7 +84,7 @@ impl Problem {
     }
 
     /// 400: more of something than may be asked for at once.
-    pub(super) fn too_many(what: &str, limit: &'static str, max: usize) -> Self {
+    pub(super) fn more_than(what: &str, limit: &'static str, max: usize) -> Self {
         let mut problem = Self::bad(what, format!("more than {limit} = {max}"));
         problem.limit = Some(limit);
         problem

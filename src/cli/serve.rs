@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use leasehold_identity::Identity;
 use leasehold_sdk::random;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,7 +13,7 @@ use super::config::{ConfigArgs, engine_kinds};
 use crate::api;
 use crate::audit::{AuditLog, Event, OpenOptions};
 use crate::config::{self, Config, StoreConfig};
-use crate::lease::{Broker, Parts};
+use crate::lease::{Broker, Parts, ReloadRefused};
 use crate::store::{Store, sqlite::Sqlite};
 use crate::telemetry::{logs, metrics::Metrics, process};
 
@@ -43,7 +43,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     logs::start(args.log_format)?;
     let instance = data_encoding::HEXLOWER.encode(&random::bytes::<4>());
     let file = args.config.config.as_path();
-    let config = config::load(file, &engine_kinds(), &instance).map_err(|e| anyhow!("{e}"))?;
+    let config = config::load(file, &engine_kinds(), &instance)?;
     let (listen, limits) = (config.listen.clone(), config.limits.clone());
     let data_dir = config.broker.data_dir.clone();
     make_private_dir(&data_dir)?;
@@ -51,7 +51,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let identity = Identity::load(config.identity.clone()).context("the broker's own identity cannot be loaded")?;
     let metrics = Arc::new(Metrics::new());
     let broker = make_broker(config, &identity, &metrics, &instance, args.accept_clock).await?;
-    broker.vet_roles().await.map_err(|e| anyhow!("{e}"))?;
+    broker.vet_roles().await.map_err(refused)?;
 
     let server = api::Server::bind(&listen, &limits, identity.clone(), broker.clone(), metrics.clone()).await?;
     broker.start().await;
@@ -101,9 +101,15 @@ async fn make_broker(
         store.reset_high_water(now).await?;
     }
     let own_id = identity.status().spiffe_id;
-    Broker::new(Parts { config, store, audit, metrics: metrics.clone(), chain, own_id })
-        .await
-        .map_err(|e| anyhow!("{e}"))
+    Broker::new(Parts { config, store, audit, metrics: metrics.clone(), chain, own_id }).await.map_err(refused)
+}
+
+/// What is wrong in the file is told as all errors of the file are.
+fn refused(refused: ReloadRefused) -> anyhow::Error {
+    match refused {
+        ReloadRefused::Config(errors) => errors.into(),
+        other => other.into(),
+    }
 }
 
 /// Waits for signals and changes of the configuration file.

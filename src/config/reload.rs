@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, ConfigErrors, PointsAt, StoreConfig};
+use crate::limits;
 
 /// What is remembered of a configuration's targets once it is in force: enough to tell, at a reload or at the next start,
 /// that one was dropped or re-pointed. To be kept where it survives a restart. No secret.
@@ -128,7 +129,10 @@ pub fn needs_restart(running: &Config, next: &Config) -> Result<(), ConfigErrors
         ("store.url", old_store != new_store),
         ("audit", running.audit != next.audit),
     ];
-    let changed = fixed.into_iter().filter(|(_, changed)| *changed);
+    let limits = running.limits.values().into_iter().zip(next.limits.values());
+    let limits = limits.filter(|(was, is)| was != is && limits::READ_AT_START.contains(&was.0));
+    let changed = fixed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned());
+    let changed = changed.chain(limits.map(|((name, _), _)| format!("limits.{name}")));
     let why = "a change of this takes effect only at start: restart the broker, or put it back";
-    ConfigErrors::check(changed.map(|(key, _)| next.error(key, why)).collect())
+    ConfigErrors::check(changed.map(|key| next.error(&key, why)).collect())
 }

@@ -65,7 +65,8 @@ impl Broker {
     /// Decides and waits until the decision is on record.
     ///
     /// # Errors
-    /// [`Failure::Denied`]; [`Failure::AuditAway`] when something allowed could not be recorded.
+    /// [`Failure::Denied`]; [`Failure::Limit`] in its place when this caller is denied too often for the audit log to hear of
+    /// it each time; [`Failure::AuditAway`] when something allowed could not be recorded.
     pub(super) async fn authorize(
         &self,
         rules: &Rules,
@@ -74,6 +75,9 @@ impl Broker {
         deed: Deed<'_>,
     ) -> Result<Permit, Failure> {
         let decision = self.would(rules, caller, &deed);
+        if !decision.allowed() {
+            self.rates.refusal(caller.id.as_str())?;
+        }
         let decision_id = new_decision_id();
         self.metrics.decision(deed.action.as_str(), decision.allowed());
         let (grant, reason) = match &decision {
@@ -89,7 +93,7 @@ impl Broker {
                 identity: caller.id.to_string(),
                 cert_sha256: sha256.clone(),
                 action: deed.action.to_string(),
-                role: deed.role.map(str::to_owned),
+                role: deed.role.map(|role| policy::cut(role).into_owned()),
                 lease: deed.lease,
                 params: deed.params.clone(),
                 allowed: decision.allowed(),

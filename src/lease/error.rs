@@ -59,6 +59,8 @@ pub enum Failure {
     Busy {
         /// Which queue is full.
         why: String,
+        /// The limit that it has reached, if that is why.
+        limit: Option<&'static str>,
         /// When to come again.
         retry_after: Duration,
     },
@@ -103,7 +105,11 @@ pub enum Failure {
 impl Failure {
     /// A deed that panicked.
     pub(super) fn failed_inside() -> Self {
-        Self::Busy { why: "the request failed inside; the log has more".into(), retry_after: Duration::from_secs(5) }
+        Self::Busy {
+            why: "the request failed inside; the log has more".into(),
+            limit: None,
+            retry_after: Duration::from_secs(5),
+        }
     }
 
     /// A short word for metrics.

@@ -49,7 +49,7 @@ impl Broker {
         ask: MintAsk,
     ) -> Result<Issued, Failure> {
         if self.is_stopping() {
-            return Err(Failure::Busy { why: "it is stopping".into(), retry_after: COME_AGAIN });
+            return Err(Failure::Busy { why: "it is stopping".into(), limit: None, retry_after: COME_AGAIN });
         }
         let current = self.current();
         let lease_id = LeaseId::at(self.clock.now());
@@ -168,6 +168,7 @@ impl Broker {
             MintRefusal::QueueFull => (
                 Failure::Busy {
                     why: format!("mints_waiting_per_target_max is reached for target {:?}", target.name),
+                    limit: Some("mints_waiting_per_target_max"),
                     retry_after: COME_AGAIN,
                 },
                 true,

@@ -31,12 +31,10 @@ const HOUSEKEEPING: &str = " housekeeping";
 /// Why a new configuration was not taken; the running one is kept.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadRefused {
-    /// It would leave leases behind, or changes what needs a restart.
+    /// It would leave leases behind, changes what needs a restart, or has a role that is too strong in its target or names what
+    /// is not there.
     #[error("{0}")]
     Config(config::ConfigErrors),
-    /// A role is too strong, or names what is not there.
-    #[error("{0}")]
-    Role(String),
     /// The leases could not be counted.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -95,7 +93,7 @@ impl Broker {
     /// Refuses roles that their targets say are too strong; targets that do not answer are asked again before a mint.
     ///
     /// # Errors
-    /// [`ReloadRefused::Role`] with the line of the role.
+    /// [`ReloadRefused::Config`] with the line of the role.
     pub async fn vet_roles(&self) -> Result<(), ReloadRefused> {
         let current = self.current();
         vet(&current.config, &current.engines).await
@@ -157,6 +155,7 @@ impl Broker {
         vet(&config, &engines).await?;
         self.audit.set_config_hash(config.hash.clone());
         memory::keep(&config)?;
+        self.rates.set(&config.limits);
         self.metrics.config_loaded(clock::wall());
         self.metrics.show_limits(&config.limits);
         self.current.store(Arc::new(Current { config, engines: engines.clone() }));
@@ -216,7 +215,7 @@ async fn vet(config: &Config, engines: &Engines) -> Result<(), ReloadRefused> {
         match answer {
             Ok(Err(EngineError::Refused { why })) => {
                 let key = format!("roles.{}", role.name);
-                return Err(ReloadRefused::Role(config.error(&key, why.as_str()).to_string()));
+                return Err(ReloadRefused::Config(config.error(&key, why.as_str()).into()));
             }
             Ok(Err(e)) => {
                 tracing::warn!(role = %role.name, why = %e, "the role could not be checked in its target yet")

@@ -145,6 +145,7 @@ impl Broker {
     /// # Errors
     /// See [`Failure`].
     pub async fn decide(&self, caller: &Caller, request: &RequestId, ask: DecisionAsk) -> Result<Decided, Failure> {
+        self.rates.question(caller.id.as_str())?;
         let rules = self.current().config.rules.clone();
         let about = ask.identity.unwrap_or_else(|| caller.id.clone());
         // Asking is a deed of its own: about oneself it needs nothing, about others `read` on the role.

@@ -1,6 +1,7 @@
 //! One question: may this identity do this? Pure; default deny. Grants decide first; a policy language may later take
 //! permissions away, never add any.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,6 +9,9 @@ use leasehold_identity::SpiffeId;
 
 use crate::domain::grant::{Action, Grant};
 use crate::domain::role::Role;
+
+/// Characters of a role's name that are shown; a configuration's names have 256 bytes at most.
+const ROLE_CHARS_SHOWN: usize = 256;
 
 /// What decisions are made from: the roles and grants of one generation of the configuration.
 #[derive(Debug, Clone, Default)]
@@ -71,11 +75,20 @@ impl Decision {
     }
 }
 
+/// A role's name as refusals and the audit log show it. What is longer than any name in a configuration is made short: no
+/// caller writes pages into the log.
+pub fn cut(role: &str) -> Cow<'_, str> {
+    match role.char_indices().nth(ROLE_CHARS_SHOWN) {
+        None => Cow::Borrowed(role),
+        Some((end, _)) => Cow::Owned(format!("{}…", &role[..end])),
+    }
+}
+
 /// Decides.
 pub fn decide(rules: &Rules, q: Question<'_>) -> Decision {
     let no_grant = || Denial::NoGrant {
         action: q.action,
-        on: q.role.map_or_else(|| "on the whole broker".to_owned(), |r| format!("on role {r:?}")),
+        on: q.role.map_or_else(|| "on the whole broker".to_owned(), |r| format!("on role {:?}", cut(r))),
     };
     let role = q.role.and_then(|name| rules.roles.get(name));
     // A role that has left the file, or that adopted accounts got, has leases still: who may see or end those of every

@@ -26,7 +26,7 @@ pub(super) async fn mint(
     let asked: MintRequest = body::optional(request, &api.body).await?;
     let params = asked.params.unwrap_or_default();
     if params.len() > api.params_max {
-        return Err(Problem::too_many("params", "params_per_request_max", api.params_max));
+        return Err(Problem::more_than("params", "params_per_request_max", api.params_max));
     }
     let ask = MintAsk {
         role,
