@@ -1,13 +1,17 @@
 //! The one integration-test program, so that the broker is linked into tests once. One module for each capability.
 
 mod ambiguous;
+mod bad_input;
 mod canary;
 mod crash;
+mod decisions;
 mod disk_full;
 mod docs;
 mod house_rules;
 mod life;
+mod limits;
 mod reconcile;
 mod rig;
 mod stage;
+mod tls;
 mod unauthorized;

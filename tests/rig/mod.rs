@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use http::{Answer, Line, request};
-pub use stranger::{Greeting, Stranger, hello_of_tls_1_2};
+pub use stranger::{Stranger, hello_of_tls_1_2};
 
 /// Longer than anything here takes on a busy machine.
 pub const SOON: Duration = Duration::from_secs(60);

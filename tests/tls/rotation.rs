@@ -1,0 +1,123 @@
+//! Certificates and bundles that change while the broker runs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_identity::{BundleSource, Identity, IdentityConfig, SvidSource, TrustDomain};
+use leasehold_testkit::{TestCa, wait_until};
+
+use crate::rig::{BILLING, Ground, Line, READ, Rig, SOON, request};
+
+const SVID_END: &str = "leasehold_svid_not_after_timestamp_seconds";
+
+/// Puts a file in its place in one step, as whoever rotates files must.
+fn replace(path: &Path, text: &str) {
+    let next = path.with_extension("next");
+    std::fs::write(&next, text).expect("write");
+    std::fs::rename(&next, path).expect("rename");
+}
+
+/// Gives the broker another SVID of this life.
+fn new_broker_svid(ground: &Ground, life: Duration) {
+    let id = ground.ca.dev().trust_domain().id("/leasehold").expect("an ID");
+    ground.ca.dev().issue(&id, life).expect("issue").write_to(ground.dir(), "broker").expect("write");
+}
+
+/// A workload of another trust domain, which knows the broker's bundle.
+fn partner(ground: &Ground, ca: &TestCa, path: &str) -> Arc<Identity> {
+    let svid = ca.svid(path);
+    let domain = |name: &str| TrustDomain::parse(name).expect("a trust domain");
+    let bundles = BTreeMap::from([
+        (domain(ca.trust_domain()), BundleSource::File(svid.bundle)),
+        (domain("dev.local"), BundleSource::File(ground.dir().join("bundle.pem"))),
+    ]);
+    let svid = SvidSource::Files { cert: svid.cert, key: svid.key };
+    Identity::load(IdentityConfig { trust_domain: domain(ca.trust_domain()), svid, bundles }).expect("load")
+}
+
+async fn dial(rig: &Rig, identity: &Arc<Identity>) -> Line {
+    Line::open_to(rig.api(), identity, "spiffe://dev.local/leasehold", &["http/1.1"]).await.expect("a handshake")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_is_taken_away_ends_kept_connections_at_their_next_request() {
+    let ground = Ground::new().await;
+    let ca = TestCa::new("partner.example");
+    let file = ground.dir().join("partner.pem");
+    std::fs::write(&file, ca.bundle_pem()).expect("write");
+    let config = ground.config().bundle("partner.example", "partner.pem").grant(
+        "partners read",
+        &["spiffe://partner.example/shop/*"],
+        &[READ],
+        &["mint"],
+    );
+    let rig = ground.start(config).await;
+
+    // A federated domain is let in by its own bundle.
+    let shop = partner(&rig.ground, &ca, "/shop/1");
+    let mut kept = dial(&rig, &shop).await;
+    let issued = kept.ask("POST", "/v1/credentials/orders-read", None).await;
+    assert_eq!(issued.json()["lease"]["identity"], "spiffe://partner.example/shop/1", "{issued:?}");
+    kept.ask("POST", "/v1/credentials/orders-tenant", None).await.problem(403);
+    let mut own = rig.line(BILLING).await;
+    assert_eq!(own.ask("GET", "/v1/roles", None).await.status, 200);
+
+    // The partner's authority is replaced: what it signed before is good no more, on connections that are open too.
+    replace(&file, &TestCa::new("partner.example").bundle_pem());
+    let deadline = tokio::time::Instant::now() + SOON;
+    let last = loop {
+        let answer = kept.ask("GET", "/v1/roles", None).await;
+        if answer.status != 200 || tokio::time::Instant::now() > deadline {
+            break answer;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(last.problem(401)["type"], "urn:leasehold:problem:svid-not-good");
+    assert_eq!(last.header("connection"), Some("close"));
+    kept.assert_closed().await;
+    let mut again = dial(&rig, &shop).await;
+    let _ = again.send(request("GET", "/v1/roles", None)).await;
+    assert!(again.answer().await.is_err(), "nor is there a new one");
+    assert_eq!(own.ask("GET", "/v1/roles", None).await.status, 200, "others notice nothing");
+
+    replace(&file, &ca.bundle_pem());
+    wait_until(SOON, "it is let in again", || async {
+        let mut line = dial(&rig, &shop).await;
+        line.send(request("GET", "/v1/roles", None)).await.is_ok() && matches!(line.answer().await, Ok(Some(_)))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_svid_and_a_new_authority_are_taken_up_without_dropping_a_connection() {
+    let ground = Ground::new().await;
+    let config = ground.config();
+    new_broker_svid(&ground, Duration::from_secs(900));
+    let rig = ground.start(config).await;
+    let mut kept = rig.line(BILLING).await;
+    assert_eq!(kept.ask("GET", "/v1/roles", None).await.status, 200);
+    let before = rig.broker.metric(SVID_END).await.expect("the SVID's end");
+
+    new_broker_svid(&rig.ground, Duration::from_secs(3600));
+    wait_until(SOON, "the new SVID", || async {
+        rig.broker.metric(SVID_END).await.is_ok_and(|end| end > before + 600.0)
+    })
+    .await;
+    assert_eq!(kept.ask("GET", "/v1/roles", None).await.status, 200);
+
+    // A second authority joins; the first stays good until it is taken away.
+    let next = TestCa::new("dev.local");
+    replace(&rig.ground.dir().join("bundle.pem"), &(rig.ground.ca.bundle_pem() + &next.bundle_pem()));
+    let svid = next.svid(BILLING);
+    std::fs::write(&svid.bundle, rig.ground.ca.bundle_pem() + &next.bundle_pem()).expect("write");
+    let identity = crate::rig::load(&svid);
+    wait_until(SOON, "the new authority", || async {
+        let mut line = dial(&rig, &identity).await;
+        line.send(request("GET", "/v1/roles", None)).await.is_ok() && matches!(line.answer().await, Ok(Some(_)))
+    })
+    .await;
+    assert_eq!(kept.ask("GET", "/v1/roles", None).await.status, 200, "the connection was never dropped");
+    rig.assert_healthy().await;
+}
