@@ -50,7 +50,7 @@ impl LifetimeError {
 
 /// An asked TTL is outside what the role allows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("ttl must be from 1s to {}; {} was asked for", show(.max), show(.asked))]
+#[error("must be from 1s to {}; {} was asked for", show(.max), show(.asked))]
 pub struct AskedTtlError {
     /// What was asked for.
     pub asked: Duration,
@@ -124,9 +124,8 @@ impl Lifetimes {
     pub fn times(&self, now: Timestamp, ttl: Duration, jitter: f64) -> Times {
         let expires_at = now.plus(ttl);
         let max_expires_at = now.plus(self.max_ttl.max(ttl));
-        // A life shorter than the role's own ttl keeps the proportion: three overlaps must fit.
-        let overlap = self.overlap.min(ttl / 3);
-        let early = overlap + overlap.mul_f64(jitter.clamp(0.0, 1.0) / 4.0);
+        // max_ttl >= ttl >= 3 * overlap: the moment lies well after the issue.
+        let early = self.overlap + self.overlap.mul_f64(jitter.clamp(0.0, 1.0) / 4.0);
         Times { issued_at: now, expires_at, max_expires_at, rotate_at: max_expires_at.minus(early) }
     }
 
@@ -152,7 +151,8 @@ mod tests {
             prop_assert!(t.issued_at < t.rotate_at && t.rotate_at <= t.max_expires_at);
             prop_assert!(t.expires_at <= t.max_expires_at);
             // Old and new both work for at least the overlap.
-            prop_assert!(t.max_expires_at.since(t.rotate_at) >= lives.overlap().min(ttl / 3));
+            let before_end = t.max_expires_at.since(t.rotate_at);
+            prop_assert!(before_end >= lives.overlap() && before_end <= lives.overlap() * 5 / 4 + Duration::from_millis(1));
         }
 
         #[test]
