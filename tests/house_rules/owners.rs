@@ -47,6 +47,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "src/audit/",
             "src/seal/",
             "src/config/",
+            BENCHES,
         ],
     ),
     ("ring", &[]),
