@@ -67,7 +67,10 @@ impl Bed {
     fn config(&self, dir: &Path) -> ConfigFile {
         let mut config = ConfigFile::new(dir, "bench", TRUST_DOMAIN)
             .limit("mints_per_minute_per_identity_and_role", 1_000_000)
-            .limit("live_leases_per_identity_and_role", 1_000_000);
+            .limit("live_leases_per_identity_and_role", 1_000_000)
+            // As in production, what is written all the time lies apart from the SVID, whose directory is watched.
+            .store(&format!("sqlite://{}/data/leasehold.db", dir.display()))
+            .audit("[[audit]]\nfile = \"data/audit.jsonl\"\nrequired = true");
         for iterations in ITERATIONS {
             let name = role(iterations);
             let settings = format!("scram_iterations = {iterations}");

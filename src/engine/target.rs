@@ -16,7 +16,7 @@ use crate::domain::role::Role;
 use crate::limits::Limits;
 use crate::telemetry::metrics::Metrics;
 
-/// How long a role's vetting holds: what it names may be changed in the target at any time.
+/// How long a role's vetting and a target's fingerprint hold: what they are about may be changed in the target at any time.
 const VET_HOLDS: Duration = Duration::from_secs(60);
 
 /// Time for a call that is neither a mint nor a revocation.
@@ -34,6 +34,8 @@ pub struct TargetHandle {
     revoke_max: Duration,
     mints: mpsc::Sender<Waiting>,
     vetted: Slot<HashMap<String, Vetted>>,
+    /// Which target it is, until this boot time.
+    identified: Slot<Option<(Fingerprint, Duration)>>,
     /// What the last call said: `None` when the target answered.
     trouble: Slot<Option<String>>,
     metrics: Arc<Metrics>,
@@ -67,6 +69,7 @@ impl TargetHandle {
             revoke_max: Duration::from_millis(limits.revoke_milliseconds_max),
             mints: mints::start_lanes(&target.engine, target.engine.throughput(), queue),
             vetted: Slot::default(),
+            identified: Slot::default(),
             trouble: Slot::default(),
             metrics,
         })
@@ -102,6 +105,21 @@ impl TargetHandle {
         self.bounded(CALL_MAX, self.engine.fingerprint()).await
     }
 
+    /// Which target it is, for mints: asked once a minute, so that a mint waits for no revocation's session. Should it have
+    /// become another meanwhile, the engine refuses a plan for the old one, and the next mint asks again.
+    ///
+    /// # Errors
+    /// As the engine says.
+    pub async fn fingerprint_known(&self) -> Result<Fingerprint, EngineError> {
+        let now = clock::boot();
+        if let Some((known, _)) = self.identified.get().filter(|(_, until)| *until > now) {
+            return Ok(known);
+        }
+        let fingerprint = self.fingerprint().await?;
+        self.identified.with(|known| *known = Some((fingerprint.clone(), now + VET_HOLDS)));
+        Ok(fingerprint)
+    }
+
     /// Whether `role` may be handed out as the target is now; the answer holds for a minute.
     ///
     /// # Errors
@@ -128,6 +146,9 @@ impl TargetHandle {
         self.mints.try_send(waiting).map_err(|_| MintRefusal::QueueFull)?;
         let unknown = || Err(EngineError::unknown("the mint was lost on its way to the target"));
         let result = outcome.await.unwrap_or_else(|_| unknown());
+        if result.is_err() {
+            self.identified.with(|known| *known = None);
+        }
         self.note(result.as_ref().err());
         result.map_err(MintRefusal::Engine)
     }

@@ -101,7 +101,7 @@ pub(super) const CLAIM: &str = concat!(
      ended_by = CASE state WHEN 'pending' THEN 'failed' WHEN 'active' THEN 'expiry' ELSE ended_by END, \
      moved_at = iif(state = 'revoking', moved_at, ?2) \
      WHERE rowid IN (SELECT rowid FROM leases WHERE target = ?1 AND tried = ?5 AND ended_at IS NULL \
-     AND wake_at <= ?2 AND (?6 OR (state = 'revoking' AND ended_by <> 'expiry')) ORDER BY wake_at LIMIT ?4) RETURNING ",
+     AND wake_at <= ?2 AND (?6 OR (state = 'revoking' AND ended_by <> 'expiry')) ORDER BY wake_at LIMIT ?4 + 0) RETURNING ",
     rows::row_columns!()
 );
 

@@ -15,13 +15,14 @@ pub(super) struct Insert {
 }
 
 /// The cap is counted by the statement that inserts, so that no two inserts can both take the last place; the count stops at
-/// the cap. It does not count for the first that follows an active lease of the same holder.
+/// the cap. (`+ 0`: SQLite looks into a bare parameter after LIMIT when it plans, and so plans anew each time one is bound,
+/// which costs more than the insert itself.) It does not count for the first that follows an active lease of the same holder.
 pub(super) const INSERT: &str = "INSERT INTO leases (id, role, target, identity, state, issued_at, expires_at, \
     max_expires_at, rotate_at, renewable, revocable, worst_case_until, account, plan, mint_deadline, due_at, wake_at, \
     moved_at, replaces) \
     SELECT ?1, ?2, ?3, ?4, 'pending', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?14, ?5, ?16 \
     WHERE (SELECT count(*) FROM \
-        (SELECT 1 FROM leases WHERE role = ?2 AND identity = ?4 AND ended_at IS NULL LIMIT ?15)) < ?15 \
+        (SELECT 1 FROM leases WHERE role = ?2 AND identity = ?4 AND ended_at IS NULL LIMIT ?15 + 0)) < ?15 \
     OR (EXISTS (SELECT 1 FROM leases WHERE id = ?16 AND role = ?2 AND identity = ?4 AND state = 'active') \
         AND NOT EXISTS (SELECT 1 FROM leases WHERE replaces = ?16 AND ended_at IS NULL))";
 
