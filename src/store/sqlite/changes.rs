@@ -1,7 +1,10 @@
 //! How a lease on record changes, up to the order that it is to end.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use leasehold_sdk::{LeaseId, Timestamp};
+use serde_json::json;
 use sqlx::SqliteConnection;
 
 use super::super::{Filter, Row, StoreError};
@@ -19,6 +22,7 @@ pub(super) struct Activate {
 #[async_trait]
 impl Op for Activate {
     type Answer = bool;
+    const ONE_STATEMENT: bool = true;
 
     async fn apply(&self, db: &mut SqliteConnection) -> Result<bool, StoreError> {
         let done = sqlx::query(
@@ -32,7 +36,21 @@ impl Op for Activate {
         .map_err(failed)?;
         Ok(done.rows_affected() == 1)
     }
+
+    async fn apply_all(ops: &[&Self], db: &mut SqliteConnection) -> Result<Vec<bool>, StoreError> {
+        if let [one] = ops {
+            return Ok(vec![one.apply(db).await?]);
+        }
+        let all: Vec<_> = ops.iter().map(|op| json!({ "id": op.id, "receipt": op.receipt })).collect();
+        let done = sqlx::query_scalar(ACTIVATE_ALL).bind(json!(all).to_string()).fetch_all(db).await.map_err(failed)?;
+        let done: HashSet<String> = done.into_iter().collect();
+        Ok(ops.iter().map(|op| done.contains(&op.id.to_string())).collect())
+    }
 }
+
+/// The plus keeps the index of the state out: each lease of the list is looked up by its id.
+pub(super) const ACTIVATE_ALL: &str = "UPDATE leases SET state = 'active', receipt = made.value ->> 'receipt', due_at = expires_at, wake_at = expires_at \
+    FROM json_each(?1) AS made WHERE leases.id = made.value ->> 'id' AND +leases.state = 'pending' RETURNING leases.id";
 
 pub(super) struct Announce {
     pub(super) id: LeaseId,

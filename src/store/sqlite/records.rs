@@ -1,7 +1,10 @@
 //! How a lease comes to be on record, and how one is closed for which nothing was made.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use leasehold_sdk::{LeaseId, Timestamp};
+use serde_json::json;
 use sqlx::SqliteConnection;
 
 use super::super::{Inserted, NewLease, StoreError};
@@ -29,6 +32,7 @@ pub(super) const INSERT: &str = "INSERT INTO leases (id, role, target, identity,
 #[async_trait]
 impl Op for Insert {
     type Answer = Inserted;
+    const ONE_STATEMENT: bool = true;
 
     async fn apply(&self, db: &mut SqliteConnection) -> Result<Inserted, StoreError> {
         let done = bind_new(sqlx::query(INSERT), &self.new, &self.plan)
@@ -37,8 +41,69 @@ impl Op for Insert {
             .execute(db)
             .await
             .map_err(failed)?;
-        Ok(if done.rows_affected() == 1 { Inserted::Recorded } else { Inserted::CapReached })
+        Ok(outcome(done.rows_affected() == 1))
     }
+
+    async fn apply_all(ops: &[&Self], db: &mut SqliteConnection) -> Result<Vec<Inserted>, StoreError> {
+        // Those that follow a lease, and a cap that was just changed, are rare enough to be taken one by one.
+        let plain = |op: &&Self| op.new.replaces.is_none() && op.new.live_max == ops[0].new.live_max;
+        if ops.len() == 1 || !ops.iter().all(plain) {
+            let mut answers = Vec::with_capacity(ops.len());
+            for op in ops {
+                answers.push(op.apply(db).await?);
+            }
+            return Ok(answers);
+        }
+        let all: Vec<_> = ops.iter().map(|op| op.as_json()).collect();
+        let done = sqlx::query_scalar(INSERT_ALL)
+            .bind(json!(all).to_string())
+            .bind(i64::try_from(ops[0].new.live_max).unwrap_or(i64::MAX))
+            .fetch_all(db)
+            .await
+            .map_err(failed)?;
+        let done: HashSet<String> = done.into_iter().collect();
+        Ok(ops.iter().map(|op| outcome(done.contains(&op.new.lease.id.to_string()))).collect())
+    }
+}
+
+/// Many at once. A holder's own among them count too: each may take only the place that those before it leave.
+pub(super) const INSERT_ALL: &str = "INSERT INTO leases (id, role, target, identity, state, issued_at, expires_at, \
+    max_expires_at, rotate_at, renewable, revocable, worst_case_until, account, plan, mint_deadline, due_at, wake_at, \
+    moved_at) \
+    SELECT new ->> 'id', new ->> 'role', new ->> 'target', new ->> 'identity', 'pending', new ->> 'issued_at', \
+        new ->> 'expires_at', new ->> 'max_expires_at', new ->> 'rotate_at', new ->> 'renewable', new ->> 'revocable', \
+        new ->> 'worst_case_until', new ->> 'account', new ->> 'plan', new ->> 'mint_deadline', new ->> 'mint_deadline', \
+        new ->> 'mint_deadline', new ->> 'issued_at' \
+    FROM (SELECT value AS new, row_number() OVER (PARTITION BY value ->> 'role', value ->> 'identity' ORDER BY key) AS nth \
+        FROM json_each(?1)) \
+    WHERE nth + (SELECT count(*) FROM (SELECT 1 FROM leases WHERE role = new ->> 'role' AND identity = new ->> 'identity' \
+        AND ended_at IS NULL LIMIT ?2 + 0)) <= ?2 \
+    RETURNING id";
+
+impl Insert {
+    fn as_json(&self) -> serde_json::Value {
+        let lease = &self.new.lease;
+        json!({
+            "id": lease.id,
+            "role": lease.role,
+            "target": lease.target,
+            "identity": lease.identity.as_str(),
+            "issued_at": lease.issued_at.unix_ms(),
+            "expires_at": lease.expires_at.unix_ms(),
+            "max_expires_at": lease.max_expires_at.unix_ms(),
+            "rotate_at": lease.rotate_at.unix_ms(),
+            "renewable": lease.renewable,
+            "revocable": lease.revocable.as_str(),
+            "worst_case_until": lease.worst_case_until.map(Timestamp::unix_ms),
+            "account": lease.account.to_string(),
+            "plan": self.plan,
+            "mint_deadline": self.new.mint_deadline.unix_ms(),
+        })
+    }
+}
+
+fn outcome(recorded: bool) -> Inserted {
+    if recorded { Inserted::Recorded } else { Inserted::CapReached }
 }
 
 pub(super) struct Adopt {

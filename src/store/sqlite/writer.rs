@@ -4,6 +4,7 @@
 //! fails, the group is rolled back and each is made alone: one bad change harms no other. Whoever waits for a change may go
 //! away; the change is made all the same.
 
+use std::any::{Any, TypeId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,8 +30,21 @@ pub(super) trait Op: Send + Sync + 'static {
     /// What its caller is told.
     type Answer: Send + 'static;
 
+    /// Whether [`apply`](Self::apply) is one statement, and so is whole without a transaction around it.
+    const ONE_STATEMENT: bool = false;
+
     /// Makes the change within the transaction that is open.
     async fn apply(&self, db: &mut SqliteConnection) -> Result<Self::Answer, StoreError>;
+
+    /// Makes several of this kind; one answer each, in their order. Each statement is a trip to another thread, so what is
+    /// done often does them all in one.
+    async fn apply_all(ops: &[&Self], db: &mut SqliteConnection) -> Result<Vec<Self::Answer>, StoreError> {
+        let mut answers = Vec::with_capacity(ops.len());
+        for op in ops {
+            answers.push(op.apply(db).await?);
+        }
+        Ok(answers)
+    }
 }
 
 /// The way to the task that writes.
@@ -101,8 +115,12 @@ fn closed() -> StoreError {
 /// A change of any kind, as the task sees it.
 #[async_trait]
 trait Job: Send {
-    async fn apply(&mut self, db: &mut SqliteConnection) -> Result<(), StoreError>;
+    /// Makes it, and with it those that are of the same kind.
+    async fn apply(&mut self, alike: &mut [Box<dyn Job>], db: &mut SqliteConnection) -> Result<(), StoreError>;
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
+    fn kind(&self) -> TypeId;
+    fn one_statement(&self) -> bool;
+    fn as_any(&mut self) -> &mut dyn Any;
 }
 
 struct Waiting<O: Op> {
@@ -113,9 +131,12 @@ struct Waiting<O: Op> {
 
 #[async_trait]
 impl<O: Op> Job for Waiting<O> {
-    async fn apply(&mut self, db: &mut SqliteConnection) -> Result<(), StoreError> {
-        self.made = None;
-        self.made = Some(self.op.apply(db).await?);
+    async fn apply(&mut self, alike: &mut [Box<dyn Job>], db: &mut SqliteConnection) -> Result<(), StoreError> {
+        let others = alike.iter_mut().filter_map(|job| job.as_any().downcast_mut::<Self>());
+        let mut all: Vec<&mut Self> = std::iter::once(self).chain(others).collect();
+        let ops: Vec<&O> = all.iter().map(|waiting| &waiting.op).collect();
+        let mut answers = O::apply_all(&ops, db).await?.into_iter();
+        all.iter_mut().for_each(|waiting| waiting.made = answers.next());
         Ok(())
     }
 
@@ -123,6 +144,18 @@ impl<O: Op> Job for Waiting<O> {
         let Waiting { made, reply, .. } = *self;
         // Nobody may be waiting any more: the change stands.
         let _ = reply.send(outcome.and_then(|()| made.ok_or_else(closed)));
+    }
+
+    fn kind(&self) -> TypeId {
+        TypeId::of::<O>()
+    }
+
+    fn one_statement(&self) -> bool {
+        O::ONE_STATEMENT
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
     }
 }
 
@@ -202,11 +235,19 @@ impl Desk {
 }
 
 async fn attempt(db: &mut SqliteConnection, group: &mut [Box<dyn Job>]) -> Result<(), Failed> {
+    if let [job] = group
+        && job.one_statement()
+    {
+        return job.apply(&mut [], db).await.map_err(Failed::Change);
+    }
     let whole = |e| Failed::Whole(failed(e));
+    // Whoever waits for one has not asked for the next: changes of one group may be made in any order.
+    group.sort_by_key(|job| job.kind());
     // IMMEDIATE: a lock that cannot be had is waited for here, never met half-way.
     let mut transaction = db.begin_with("BEGIN IMMEDIATE").await.map_err(whole)?;
-    for job in group {
-        if let Err(e) = job.apply(&mut transaction).await {
+    for alike in group.chunk_by_mut(|a, b| a.kind() == b.kind()) {
+        let Some((job, alike)) = alike.split_first_mut() else { continue };
+        if let Err(e) = job.apply(alike, &mut transaction).await {
             return Err(match transaction.rollback().await {
                 // SQLite itself has ended a transaction that met a full disk; the connection is given up for that anyway.
                 Err(undo) if !matches!(e, StoreError::Unavailable(_)) => whole(undo),

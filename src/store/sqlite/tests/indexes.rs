@@ -4,7 +4,7 @@ use sqlx::Row as _;
 
 use super::super::super::conformance::{at, identity};
 use super::super::super::{Filter, Visible};
-use super::super::{claims, facts, leases, query, records};
+use super::super::{changes, claims, facts, leases, query, records};
 use super::*;
 use crate::domain::lease::{EndedBy, State};
 use leasehold_sdk::LeaseId;
@@ -41,6 +41,22 @@ async fn fixed_statements_go_by_index() {
     for (sql, index) in expected {
         let plan = plan(&store, sql).await;
         assert!(by_index(&plan) && plan.iter().any(|step| step.contains(index)), "{sql}\n{plan:#?}");
+    }
+}
+
+/// What is sorted here is the list that was given, never the table.
+#[tokio::test]
+async fn lists_of_changes_go_by_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store.db")).await.unwrap();
+    let expected = [
+        (records::INSERT_ALL, "leases_live_of_holder (role=? AND identity=?"),
+        (changes::ACTIVATE_ALL, "sqlite_autoindex_leases_1 (id=?)"),
+    ];
+    for (sql, index) in expected {
+        let plan = plan(&store, sql).await;
+        let walks = plan.iter().any(|step| step.contains("SCAN leases"));
+        assert!(!walks && plan.iter().any(|step| step.contains(index)), "{sql}\n{plan:#?}");
     }
 }
 

@@ -25,6 +25,26 @@ async fn what_waits_together_is_committed_together() {
     assert_eq!(store.count_live(&Filter::default()).await.unwrap(), 300);
 }
 
+/// On one thread all that is asked for at once is one group, and all of a kind one statement.
+#[tokio::test]
+async fn changes_of_one_statement_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let capped = |who| NewLease { live_max: 3, ..new_lease("r", "t", who) };
+    let new: Vec<_> = ["a", "b", "a", "a", "a", "b", "a"].map(capped).into();
+    let inserted = futures_util::future::join_all(new.iter().map(|new| store.insert(new.clone()))).await;
+    let recorded: Vec<_> = inserted.into_iter().map(|i| i.unwrap() == Inserted::Recorded).collect();
+    assert_eq!(recorded, [true, true, true, true, false, true, false]);
+    let kept = store.get(new[1].lease.id).await.unwrap().unwrap();
+    assert_eq!((kept.lease, kept.plan), (new[1].lease.clone(), new[1].plan.clone()));
+    let activated = futures_util::future::join_all(new.iter().map(|new| store.activate(new.lease.id, receipt()))).await;
+    let activated: Vec<_> = activated.into_iter().map(Result::unwrap).collect();
+    assert_eq!(activated, recorded);
+    let kept = store.get(new[3].lease.id).await.unwrap().unwrap();
+    assert_eq!((kept.lease.state, kept.receipt), (State::Active, Some(receipt())));
+    assert_eq!(store.written().commits, 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_bad_change_harms_no_other() {
     let dir = tempfile::tempdir().unwrap();
