@@ -200,14 +200,14 @@ fn names(accounts: &[(&Ident, &str)]) -> Result<String, BadText> {
 /// Law 3: a mint and the look of a revocation meet on a lock that lasts as long as the transaction, and past its deadline,
 /// by the server's own clock, a mint makes nothing. So what is not there then can never come to be.
 fn guard(accounts: &[NewAccount<'_>]) -> Result<String, BadText> {
-    let keys: Vec<_> = accounts.iter().map(|a| a.lock_key.to_string()).collect();
+    let lock = |a: &NewAccount<'_>| format!("pg_catalog.pg_advisory_xact_lock('{}'::pg_catalog.int8)", a.lock_key);
+    let locks: Vec<_> = accounts.iter().map(lock).collect();
     let earliest = accounts.iter().map(|a| a.deadline).min().unwrap_or(Timestamp::from_unix_ms(0));
     let earliest = quote_literal(&earliest.to_string())?;
     Ok(format!(
-        "SELECT pg_catalog.pg_advisory_xact_lock(k) FROM pg_catalog.unnest('{{{}}}'::pg_catalog.int8[]) AS k;\
-         SELECT CASE WHEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<) {earliest}::pg_catalog.timestamptz THEN 0 \
+        "SELECT {};SELECT CASE WHEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<) {earliest}::pg_catalog.timestamptz THEN 0 \
          ELSE pg_catalog.concat('{TOO_LATE}: ', pg_catalog.clock_timestamp())::pg_catalog.int4 END;",
-        keys.join(",")
+        locks.join(",")
     ))
 }
 
@@ -255,11 +255,13 @@ pub(crate) fn render(texts: &[String], minting: bool, values: &Values<'_>) -> Re
     Ok(sql)
 }
 
+/// Without a table: to plan a look into `pg_roles` costs the server more than a CREATE with a cheap verifier.
 fn receipts(accounts: &[NewAccount<'_>]) -> Result<String, BadText> {
     let names: Vec<_> = accounts.iter().map(|a| a.name).collect();
     Ok(format!(
-        "SELECT r.rolname::pg_catalog.text AS account, r.oid::pg_catalog.int8 AS oid FROM pg_catalog.pg_roles AS r \
-         WHERE r.rolname OPERATOR(pg_catalog.=) ANY (ARRAY[{}]::pg_catalog.name[]);",
+        "SELECT a.name AS account, \
+         pg_catalog.to_regrole(pg_catalog.quote_ident(a.name))::pg_catalog.oid::pg_catalog.int8 AS oid \
+         FROM pg_catalog.unnest(ARRAY[{}]::pg_catalog.text[]) AS a (name);",
         quote_literals(&names)?
     ))
 }
