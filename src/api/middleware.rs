@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, header};
@@ -80,7 +80,9 @@ fn request_id(request: &Request) -> String {
 
 /// The routes are few and fixed: as labels they live as long as the program.
 fn known(path: &str) -> &'static str {
-    super::routes::endpoints().into_iter().map(|e| e.path).find(|known| *known == path).unwrap_or("unmatched")
+    static PATHS: LazyLock<Vec<&'static str>> =
+        LazyLock::new(|| super::routes::endpoints().into_iter().map(|e| e.path).collect());
+    PATHS.iter().copied().find(|known| *known == path).unwrap_or("unmatched")
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
