@@ -48,8 +48,8 @@ impl Op for Activate {
     }
 }
 
-/// The plus keeps the index of the state out: each lease of the list is looked up by its id.
-pub(super) const ACTIVATE_ALL: &str = "UPDATE leases SET state = 'active', receipt = made.value ->> 'receipt', due_at = expires_at, wake_at = expires_at \
+/// The plus keeps the index of the state out: each lease of the list is looked up by its id. OR FAIL as for inserts.
+pub(super) const ACTIVATE_ALL: &str = "UPDATE OR FAIL leases SET state = 'active', receipt = made.value ->> 'receipt', due_at = expires_at, wake_at = expires_at \
     FROM json_each(?1) AS made WHERE leases.id = made.value ->> 'id' AND +leases.state = 'pending' RETURNING leases.id";
 
 pub(super) struct Announce {

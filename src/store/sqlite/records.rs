@@ -66,8 +66,9 @@ impl Op for Insert {
     }
 }
 
-/// Many at once. A holder's own among them count too: each may take only the place that those before it leave.
-pub(super) const INSERT_ALL: &str = "INSERT INTO leases (id, role, target, identity, state, issued_at, expires_at, \
+/// Many at once. (OR FAIL: the writer rolls back the whole transaction, so SQLite need not keep what undoes this statement
+/// alone.) A holder's own among them count too: each may take only the place that those before it leave.
+pub(super) const INSERT_ALL: &str = "INSERT OR FAIL INTO leases (id, role, target, identity, state, issued_at, expires_at, \
     max_expires_at, rotate_at, renewable, revocable, worst_case_until, account, plan, mint_deadline, due_at, wake_at, \
     moved_at) \
     SELECT new ->> 'id', new ->> 'role', new ->> 'target', new ->> 'identity', 'pending', new ->> 'issued_at', \
