@@ -57,8 +57,14 @@ impl Bed {
     /// raised; all that is about speed is as shipped.
     pub async fn broker(&self) -> Result<Serving> {
         let dir = tempfile::tempdir().context("cannot make a directory")?;
-        self.ca.equip_broker(dir.path());
+        // The SVID has a directory of its own: it is watched, and what is written all the time lies elsewhere in production.
+        let svid = dir.path().join("svid");
+        std::fs::create_dir(&svid).context("cannot make a directory")?;
+        self.ca.equip_broker(&svid);
         let config = self.config(dir.path()).write();
+        let text =
+            std::fs::read_to_string(&config)?.replace("\"broker", "\"svid/broker").replace("\"bundle", "\"svid/bundle");
+        std::fs::write(&config, text)?;
         let broker = Broker::start(BrokerOptions::new(env!("CARGO_BIN_EXE_leasehold"), config)).await?;
         let operator = self.client(&broker, "/operator")?;
         Ok(Serving { broker, operator, _dir: dir })
@@ -67,10 +73,7 @@ impl Bed {
     fn config(&self, dir: &Path) -> ConfigFile {
         let mut config = ConfigFile::new(dir, "bench", TRUST_DOMAIN)
             .limit("mints_per_minute_per_identity_and_role", 1_000_000)
-            .limit("live_leases_per_identity_and_role", 1_000_000)
-            // As in production, what is written all the time lies apart from the SVID, whose directory is watched.
-            .store(&format!("sqlite://{}/data/leasehold.db", dir.display()))
-            .audit("[[audit]]\nfile = \"data/audit.jsonl\"\nrequired = true");
+            .limit("live_leases_per_identity_and_role", 1_000_000);
         for iterations in ITERATIONS {
             let name = role(iterations);
             let settings = format!("scram_iterations = {iterations}");
