@@ -122,7 +122,7 @@ fn placeholder(word: &str, minting: bool, param: &impl Fn(&str) -> bool) -> Resu
 
 /// A statement list runs inside the one transaction that makes the account: ending that early would undo law 3's guard.
 fn refuse_transaction_control(text: &str) -> Result<(), String> {
-    let word: String = text.trim_start().chars().take_while(char::is_ascii_alphabetic).collect();
+    let word: String = after_comments(text).chars().take_while(char::is_ascii_alphabetic).collect();
     let word = word.to_ascii_uppercase();
     match word.as_str() {
         "BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT" | "SAVEPOINT" | "RELEASE" | "PREPARE" | "CALL"
@@ -131,6 +131,43 @@ fn refuse_transaction_control(text: &str) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+/// The text from its first word on. Comments may be nested here: the server skips them so.
+fn after_comments(text: &str) -> &str {
+    let mut rest = text.trim_start();
+    loop {
+        let after = if rest.starts_with("--") {
+            &rest[rest.find(['\n', '\r']).unwrap_or(rest.len())..]
+        } else if rest.starts_with("/*") {
+            after_block_comment(rest)
+        } else {
+            return rest;
+        };
+        // What the server takes for white space and `trim` does not, or the other way round, is no letter either.
+        rest = after.trim_start();
+    }
+}
+
+/// What follows the comment that `text` begins with; nothing when it is not closed.
+fn after_block_comment(text: &str) -> &str {
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(next) = text[at..].find(['/', '*']) {
+        at += next;
+        match text.get(at..at + 2) {
+            Some("/*") => depth += 1,
+            Some("*/") => depth -= 1,
+            _ => {
+                at += 1;
+                continue;
+            }
+        }
+        at += 2;
+        if depth == 0 {
+            return &text[at..];
+        }
+    }
+    ""
 }
 
 /// How many bytes of `from` are one quoted text or comment, or the single character that is none.
@@ -143,7 +180,7 @@ fn opaque_bytes(from: &str, before: &str) -> Result<usize, String> {
         // A doubled quote closes and opens again, which comes to the same.
         [b'\'', ..] => end(1, "'"),
         [b'"', ..] => end(1, "\""),
-        [b'-', b'-', ..] => Ok(from.find('\n').unwrap_or(from.len())),
+        [b'-', b'-', ..] => Ok(from.find(['\n', '\r']).unwrap_or(from.len())),
         [b'/', b'*', ..] => {
             let close = end(2, "*/")?;
             if from[2..close].contains("/*") { Err("has nested comments".into()) } else { Ok(close) }
@@ -200,8 +237,13 @@ mod tests {
             ("SELECT 1 /* {{name}} */", "comment"),
             ("SELECT E'a'", "E'"),
             ("SELECT 1; SELECT 2", "two statements"),
+            ("SELECT 1 --\r; COMMIT", "two statements"),
             ("COMMIT", "transaction"),
             ("  set role x", "session"),
+            ("/* */ COMMIT", "transaction"),
+            ("-- x\n /* a /* b */ c */\t-- y\nrollback", "transaction"),
+            ("/**/--\n/*/**/*/SET ROLE x", "session"),
+            ("\u{b}COMMIT", "transaction"),
             ("SELECT {{password}}", "never sees"),
             ("SELECT {{params.z}}", "no \"z\""),
             ("SELECT {{nam}}", "unknown placeholder"),
