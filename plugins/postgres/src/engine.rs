@@ -13,6 +13,7 @@ use leasehold_sdk::{
 };
 
 use crate::config::{Admin, TargetConfig};
+use crate::last_resort::LastResort;
 use crate::plan::PlanBody;
 use crate::role::RoleConfig;
 use crate::session::{Session, Sessions};
@@ -27,7 +28,8 @@ pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) cluster: ClusterName,
     pub(crate) config: Arc<TargetConfig>,
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) last_resort: Arc<LastResort>,
     pub(crate) statements: Statements,
     /// Whether the group and the estate role are known to be there.
     marked: AtomicBool,
@@ -38,8 +40,13 @@ impl Target {
         let config = Arc::new(TargetConfig::read(settings, &context.base_dir)?);
         let statements = Statements::new(&config.admin, &mark_name(&context.cluster))
             .map_err(|e| SettingError::new("functions_schema", e.to_string()))?;
+        let sessions = Arc::new(Sessions::new(Arc::clone(&config), &context.cluster, &context.instance));
+        // Of the form of an account's name, which the functions demand.
+        let nobody = format!("lh_{}_0000_{:026}", context.cluster, 0);
+        let touch = statements.touch(&nobody).map_err(|e| SettingError::new("functions_schema", e.to_string()))?;
         Ok(Self {
-            sessions: Sessions::new(Arc::clone(&config), &context.cluster, &context.instance),
+            last_resort: LastResort::new(Arc::clone(&sessions), touch, call_limit(&config)),
+            sessions,
             name: context.target,
             cluster: context.cluster,
             marked: AtomicBool::new(false),
@@ -51,16 +58,25 @@ impl Target {
     /// How long the client waits for one message: longer than the server allows it to take, so that the server's own word
     /// on a slow statement arrives.
     pub(crate) fn call_limit(&self) -> Duration {
-        self.config.statement_timeout + Duration::from_secs(2)
+        call_limit(&self.config)
     }
 
     /// A session for mints, on a server that has our group and estate role.
     pub(crate) async fn mint_session(&self) -> Result<Session, EngineError> {
         let mut session = self.sessions.mint(self.call_limit()).await?;
+        // It has to stand before there is an account that could make it necessary.
+        self.last_resort.stand_by().await;
         if !self.marked.load(Ordering::Acquire) {
             mark::ensure(self, &mut session).await?;
             self.marked.store(true, Ordering::Release);
         }
+        Ok(session)
+    }
+
+    /// A session to end accounts with.
+    pub(crate) async fn ending_session(&self) -> Result<Session, EngineError> {
+        let session = self.sessions.ending(self.call_limit()).await?;
+        self.last_resort.stand_by().await;
         Ok(session)
     }
 
@@ -81,6 +97,10 @@ impl Target {
             plan.account, plan.fingerprint.0, self.name, here.0, self.name
         ))
     }
+}
+
+fn call_limit(config: &TargetConfig) -> Duration {
+    config.statement_timeout + Duration::from_secs(2)
 }
 
 /// The group that every account of a cluster is a member of.
@@ -110,7 +130,7 @@ impl Engine for Target {
     }
 
     async fn fingerprint(&self) -> Result<Fingerprint, EngineError> {
-        Ok(self.other_session().await?.facts().fingerprint.clone())
+        self.sessions.fingerprint(self.call_limit()).await
     }
 
     async fn vet(&self, role: &RoleSettings) -> Result<Vec<String>, EngineError> {

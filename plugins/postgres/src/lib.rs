@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `config`, `role`, `keys`, `address`, `template` | settings, checked |
 //! | `engine` | the contract, as a table of contents |
-//! | `session`, `sql_error` | pinned admin sessions and what their errors mean |
+//! | `session`, `lane`, `pins`, `last_resort`, `sql_error` | pinned admin sessions and what their errors mean |
 //! | `quote`, `statements` | how text gets into SQL, and the SQL of both kinds of admin |
 //! | `plan`, `mint`, `scram`, `credential`, `mark` | making accounts |
 //! | `revoke`, `list` | ending them, finding them |
@@ -17,9 +17,12 @@ mod config;
 mod credential;
 mod engine;
 mod keys;
+mod lane;
+mod last_resort;
 mod list;
 mod mark;
 mod mint;
+mod pins;
 mod plan;
 mod quote;
 mod revoke;

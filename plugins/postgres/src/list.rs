@@ -17,6 +17,7 @@ pub(crate) async fn list(
     limit: usize,
 ) -> Result<Listing, EngineError> {
     let mut session = target.other_session().await?;
+    target.last_resort.stand_by().await;
     let limit = limit.clamp(1, PAGE_MAX);
     let rows = session.rows(&page_sql(mark, after, limit)?).await.map_err(|e| e.repeatable("list"))?;
     let mut accounts = Vec::with_capacity(rows.len());

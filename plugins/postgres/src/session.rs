@@ -4,29 +4,31 @@
 //! every default that could change what a statement of ours means is pinned in the start-up packet, which outranks
 //! `ALTER DATABASE` and `ALTER ROLE` defaults; and every statement qualifies its names.
 
-use std::ops::DerefMut;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use leasehold_sdk::{ClusterName, EngineError, Fingerprint};
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout};
 
 use crate::config::{TargetConfig, TlsMode};
+use crate::lane::{Lane, Open};
+use crate::pins::{Use, pins};
 use crate::sql_error::{SqlError, connect_text, is_unknown_setting};
 
-/// Connections for everything but mints.
+/// Connections that only end accounts: one for each of the broker's two reaper loops and one for its reconciler, so that
+/// ending waits neither for making and looking nor for other endings.
+const ENDING_CONNECTIONS: usize = 3;
+/// Connections for everything else.
 const OTHER_CONNECTIONS: usize = 2;
 /// Connections to databases that are not the target's own: hand-overs at revocation.
 const ELSEWHERE_CONNECTIONS: usize = 2;
-/// A connection that lay idle for longer is asked for a sign of life before it is trusted with a mint.
-const IDLE_UNCHECKED: Duration = Duration::from_millis(250);
-/// A connection is not used again after this time, so that new passwords, certificates and addresses get their turn.
-const AGE_MAX: Duration = Duration::from_secs(30 * 60);
+/// How long it is believed which server this is, after any session had an answer from it.
+const HEARD_HOLDS: Duration = Duration::from_secs(10);
 /// Oldest and newest server that this engine was tested with (major versions).
 pub(crate) const VERSIONS: std::ops::RangeInclusive<u32> = 13..=18;
 
@@ -35,8 +37,11 @@ pub(crate) struct Sessions {
     config: Arc<TargetConfig>,
     application_name: String,
     mint: Arc<Lane>,
+    ending: Arc<Lane>,
     other: Arc<Lane>,
     elsewhere: Arc<Lane>,
+    standing: Arc<Lane>,
+    heard: Arc<Heard>,
     /// The major version whose defaults the start-up packet pins: the server refuses one that it does not know.
     pins_of: AtomicU32,
 }
@@ -54,6 +59,25 @@ pub(crate) struct Facts {
     pub(crate) superuser: bool,
     /// The database that the session is in.
     pub(crate) database: String,
+    /// The server process that serves it.
+    pub(crate) pid: i32,
+}
+
+/// Which server answered last, and when. It saves a session at each mint and makes nothing less safe: the session that
+/// mints compares with the server that it is connected to.
+#[derive(Default)]
+struct Heard(Mutex<Option<(Fingerprint, Instant)>>);
+
+impl Heard {
+    fn note(&self, from: Option<&Fingerprint>) {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *heard = from.map(|f| (f.clone(), Instant::now()));
+    }
+
+    fn lately(&self) -> Option<Fingerprint> {
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.as_ref().filter(|(_, at)| at.elapsed() < HEARD_HOLDS).map(|(f, _)| f.clone())
+    }
 }
 
 /// One session, taken for one piece of work. It goes back to be used again only when nothing is under way on it.
@@ -65,19 +89,8 @@ pub(crate) struct Session {
     /// Whether the server has answered all that was sent, outside of a transaction.
     at_rest: bool,
     keep: bool,
+    heard: Arc<Heard>,
     _permit: OwnedSemaphorePermit,
-}
-
-struct Open {
-    connection: PgConnection,
-    facts: Arc<Facts>,
-    born: Instant,
-    rested: Instant,
-}
-
-struct Lane {
-    permits: Arc<Semaphore>,
-    idle: Mutex<Vec<Open>>,
 }
 
 impl Sessions {
@@ -85,8 +98,12 @@ impl Sessions {
         Self {
             application_name: format!("leasehold/{cluster}/{instance}"),
             mint: Lane::new(config.connections),
+            ending: Lane::new(ENDING_CONNECTIONS),
             other: Lane::new(OTHER_CONNECTIONS),
             elsewhere: Lane::new(ELSEWHERE_CONNECTIONS),
+            // Two, so that a new one is ready before the old one goes.
+            standing: Lane::new(2),
+            heard: Arc::default(),
             pins_of: AtomicU32::new(*VERSIONS.end()),
             config,
         }
@@ -98,6 +115,14 @@ impl Sessions {
     /// [`EngineError::Retry`]: nothing was sent.
     pub(crate) async fn mint(&self, limit: Duration) -> Result<Session, EngineError> {
         self.take(&self.mint, limit).await
+    }
+
+    /// A session to end accounts with.
+    ///
+    /// # Errors
+    /// [`EngineError::Retry`].
+    pub(crate) async fn ending(&self, limit: Duration) -> Result<Session, EngineError> {
+        self.take(&self.ending, limit).await
     }
 
     /// A session for everything else.
@@ -113,31 +138,73 @@ impl Sessions {
     /// # Errors
     /// [`EngineError::Retry`].
     pub(crate) async fn in_database(&self, database: &str, limit: Duration) -> Result<Session, EngineError> {
-        let permit = self.elsewhere.permit(Instant::now() + limit).await?;
-        let open = self.connect(database).await?;
-        let lane = Arc::clone(&self.elsewhere);
-        Ok(Session { open: Some(open), lane, limit, at_rest: true, keep: false, _permit: permit })
+        self.unkept(&self.elsewhere, database, Use::Work, limit).await
+    }
+
+    /// A new session whose open transaction may stand for as long as it likes.
+    ///
+    /// # Errors
+    /// [`EngineError::Retry`].
+    pub(crate) async fn standing(&self, limit: Duration) -> Result<Session, EngineError> {
+        self.unkept(&self.standing, &self.config.address.database, Use::Standing, limit).await
+    }
+
+    /// Which server this is, without a session if one had an answer lately.
+    ///
+    /// # Errors
+    /// [`EngineError::Retry`].
+    pub(crate) async fn fingerprint(&self, limit: Duration) -> Result<Fingerprint, EngineError> {
+        match self.heard.lately() {
+            Some(heard) => Ok(heard),
+            None => Ok(self.other(limit).await?.facts().fingerprint.clone()),
+        }
+    }
+
+    async fn unkept(
+        &self,
+        lane: &Arc<Lane>,
+        database: &str,
+        r#for: Use,
+        limit: Duration,
+    ) -> Result<Session, EngineError> {
+        let permit = lane.permit(Instant::now() + limit).await?;
+        let open = self.connect(database, r#for).await?;
+        Ok(self.session(open, lane, limit, false, permit))
+    }
+
+    fn session(
+        &self,
+        open: Open,
+        lane: &Arc<Lane>,
+        limit: Duration,
+        keep: bool,
+        permit: OwnedSemaphorePermit,
+    ) -> Session {
+        self.heard.note(Some(&open.facts.fingerprint));
+        let (lane, heard) = (Arc::clone(lane), Arc::clone(&self.heard));
+        Session { open: Some(open), lane, limit, at_rest: true, keep, heard, _permit: permit }
     }
 
     async fn take(&self, lane: &Arc<Lane>, limit: Duration) -> Result<Session, EngineError> {
         let permit = lane.permit(Instant::now() + limit).await?;
         let open = match lane.rested().await {
             Some(open) => open,
-            None => self.connect(&self.config.address.database).await?,
+            None => self.connect(&self.config.address.database, Use::Work).await?,
         };
-        let lane = Arc::clone(lane);
-        Ok(Session { open: Some(open), lane, limit, at_rest: true, keep: true, _permit: permit })
+        Ok(self.session(open, lane, limit, true, permit))
     }
 
-    async fn connect(&self, database: &str) -> Result<Open, EngineError> {
+    async fn connect(&self, database: &str, r#for: Use) -> Result<Open, EngineError> {
         let place = format!("{}:{}", self.config.address.host, self.config.address.port);
-        let made = timeout(self.config.connect_timeout, self.connect_unbounded(database)).await;
-        made.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.config.connect_timeout)))
-            .map_err(|why| EngineError::retry(format!("cannot connect to {place}, database {database:?}: {why}")))
+        let made = timeout(self.config.connect_timeout, self.connect_unbounded(database, r#for)).await;
+        made.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.config.connect_timeout))).map_err(|why| {
+            self.heard.note(None);
+            EngineError::retry(format!("cannot connect to {place}, database {database:?}: {why}"))
+        })
     }
 
-    async fn connect_unbounded(&self, database: &str) -> Result<Open, String> {
-        let mut connection = self.start_up(database).await?;
+    async fn connect_unbounded(&self, database: &str, r#for: Use) -> Result<Open, String> {
+        let mut connection = self.start_up(database, r#for).await?;
         let version = connection.server_version_num().ok_or("the server does not tell its version")?;
         let major = version / 10_000;
         if !VERSIONS.contains(&major) {
@@ -159,10 +226,10 @@ impl Sessions {
 
     /// Connects with the pins of the newest version that the server accepts. That cannot wait for the server to tell its
     /// version: a hostile `idle_session_timeout` of a millisecond ends a session before its first statement.
-    async fn start_up(&self, database: &str) -> Result<PgConnection, String> {
+    async fn start_up(&self, database: &str, r#for: Use) -> Result<PgConnection, String> {
         let mut major = self.pins_of.load(Ordering::Relaxed);
         loop {
-            let refused = match self.options(database, major)?.connect().await {
+            let refused = match self.options(database, major, r#for)?.connect().await {
                 Ok(connection) => return Ok(connection),
                 Err(e) => e,
             };
@@ -173,7 +240,7 @@ impl Sessions {
         }
     }
 
-    fn options(&self, database: &str, major: u32) -> Result<PgConnectOptions, String> {
+    fn options(&self, database: &str, major: u32, r#for: Use) -> Result<PgConnectOptions, String> {
         let (config, tls) = (&self.config, &self.config.tls);
         let password = config.password.as_ref().map(|p| p.read()).transpose()?;
         let mode = match tls.mode {
@@ -192,7 +259,7 @@ impl Sessions {
             .ssl_mode(mode)
             .application_name(&self.application_name)
             .statement_cache_capacity(0)
-            .options(pins(config, major))
+            .options(pins(config, major, r#for))
             .disable_statement_logging();
         options = if config.address.is_socket() {
             options.socket(&config.address.host)
@@ -209,50 +276,13 @@ impl Sessions {
     }
 }
 
-/// Defaults for the start-up packet, as a server of this major version knows them.
-fn pins(config: &TargetConfig, major: u32) -> Vec<(&'static str, String)> {
-    let ms = |d: Duration| d.as_millis().to_string();
-    let mut pins: Vec<(&'static str, String)> = [
-        ("search_path", ""),
-        ("default_transaction_read_only", "off"),
-        ("default_transaction_isolation", "read committed"),
-        ("default_transaction_deferrable", "off"),
-        ("role", "none"),
-        ("standard_conforming_strings", "on"),
-        ("transform_null_equals", "off"),
-        ("quote_all_identifiers", "off"),
-        ("bytea_output", "hex"),
-        ("synchronous_commit", "on"),
-        ("local_preload_libraries", ""),
-        ("client_min_messages", "warning"),
-        ("row_security", "on"),
-        ("jit", "off"),
-    ]
-    .map(|(name, value)| (name, value.to_owned()))
-    .into();
-    pins.push(("statement_timeout", ms(config.statement_timeout)));
-    pins.push(("lock_timeout", ms(config.lock_timeout)));
-    pins.push(("idle_in_transaction_session_timeout", ms(config.statement_timeout)));
-    if major >= 14 {
-        pins.push(("idle_session_timeout", "0".into()));
-        // A statement whose client has gone ends within a second, instead of running on for nobody.
-        pins.push(("client_connection_check_interval", "1000".into()));
-    }
-    if major >= 16 {
-        pins.push(("createrole_self_grant", String::new()));
-    }
-    if major >= 17 {
-        pins.push(("transaction_timeout", ms(config.statement_timeout * 3)));
-    }
-    pins
-}
-
 /// Leaves any other identity that a default may have given the session, and asks for the facts. A superuser's defaults
 /// could have been given by somebody who is one, which is nothing that we could or need protect ourselves from.
 const SETTLE: &str = "SET SESSION AUTHORIZATION DEFAULT; SET ROLE NONE; SET search_path = '';\
     SELECT (SELECT c.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() AS c) AS system,\
     CURRENT_USER::pg_catalog.text AS login, pg_catalog.current_database()::pg_catalog.text AS database,\
-    pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on' AS super";
+    pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on' AS super,\
+    pg_catalog.pg_backend_pid() AS pid";
 
 fn facts(row: &PgRow, major: u32) -> Result<Facts, sqlx::Error> {
     let system: String = row.try_get("system")?;
@@ -262,6 +292,7 @@ fn facts(row: &PgRow, major: u32) -> Result<Facts, sqlx::Error> {
         user: row.try_get("login")?,
         superuser: row.try_get("super")?,
         database: row.try_get("database")?,
+        pid: row.try_get("pid")?,
     })
 }
 
@@ -288,6 +319,7 @@ impl Session {
             Err(_) => Err(SqlError::Lost("the server did not answer in time".into())),
         };
         self.at_rest = !matches!(done, Err(SqlError::Lost(_)));
+        self.heard.note(self.at_rest.then_some(&self.facts().fingerprint));
         done
     }
 
@@ -314,42 +346,9 @@ impl Drop for Session {
         if let Some(mut open) = self.open.take()
             && self.keep
             && self.at_rest
-            && open.born.elapsed() < AGE_MAX
         {
             open.rested = Instant::now();
-            self.lane.idle().push(open);
-        }
-    }
-}
-
-impl Lane {
-    fn new(size: usize) -> Arc<Self> {
-        Arc::new(Self { permits: Arc::new(Semaphore::new(size)), idle: Mutex::new(Vec::with_capacity(size)) })
-    }
-
-    async fn permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, EngineError> {
-        let permit = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await;
-        let busy = || EngineError::retry("all connections to the target were busy for the whole time allowed");
-        permit.map_err(|_| busy())?.map_err(|_| busy())
-    }
-
-    fn idle(&self) -> impl DerefMut<Target = Vec<Open>> + '_ {
-        self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// A connection that still answers.
-    async fn rested(&self) -> Option<Open> {
-        loop {
-            let mut open = self.idle().pop()?;
-            if open.born.elapsed() >= AGE_MAX {
-                continue;
-            }
-            if open.rested.elapsed() < IDLE_UNCHECKED {
-                return Some(open);
-            }
-            if matches!(timeout(Duration::from_secs(1), open.connection.ping()).await, Ok(Ok(()))) {
-                return Some(open);
-            }
+            self.lane.keep(open);
         }
     }
 }

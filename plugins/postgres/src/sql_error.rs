@@ -36,6 +36,17 @@ impl SqlError {
         }
     }
 
+    /// Whether the server's shared memory is used up: its table of locks, which any session can fill.
+    pub(crate) fn is_out_of_room(&self) -> bool {
+        self.code() == Some("53200")
+    }
+
+    /// Whether somebody else stands in the way: holds a lock, changed the same row, or took all the room. A statement that
+    /// runs into its time limit while it waits counts too.
+    pub(crate) fn is_contention(&self) -> bool {
+        matches!(self.code(), Some("55P03" | "XX000" | "40P01" | "40001" | "57014" | "53200"))
+    }
+
     /// The text for a person.
     pub(crate) fn text(&self) -> &str {
         match self {

@@ -92,17 +92,48 @@ impl Statements {
         })
     }
 
-    /// Ends the sessions of these roles; says of how many.
-    pub(crate) fn terminate(&self, oids: &[u32]) -> String {
-        let oids = oid_array(oids);
-        match self {
+    /// Ends these sessions; says how many.
+    pub(crate) fn terminate(&self, whose: &Whose<'_>) -> Result<String, BadText> {
+        Ok(match self {
             Self::Plain { .. } => format!(
                 "SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid)) FROM pg_catalog.pg_stat_activity AS a \
-                 WHERE a.usesysid OPERATOR(pg_catalog.=) ANY ({oids}) \
-                 AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid();"
+                 WHERE {} AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid();",
+                whose.filter()?
             ),
-            Self::Functions { schema } => format!("SELECT {schema}.terminate({oids});"),
-        }
+            Self::Functions { schema } => {
+                let names = quote_literals(&whose.names)?;
+                format!("SELECT {schema}.terminate(ARRAY[{names}]::pg_catalog.text[], {});", oid_array(&whose.gone))
+            }
+        })
+    }
+
+    /// Ends the sessions of others that lock something of an account, for which our session `waiter` waits: not a
+    /// superuser's, and not our own.
+    pub(crate) fn evict(&self, account: &str, waiter: i32) -> Result<String, BadText> {
+        Ok(match self {
+            Self::Plain { .. } => format!(
+                "SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid)) FROM pg_catalog.pg_stat_activity AS a \
+                 JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) a.usesysid \
+                 WHERE a.pid OPERATOR(pg_catalog.=) ANY (pg_catalog.pg_blocking_pids({waiter})) \
+                 AND NOT r.rolsuper AND r.rolname OPERATOR(pg_catalog.<>) SESSION_USER;"
+            ),
+            Self::Functions { schema } => {
+                format!("SELECT {schema}.evict({}::pg_catalog.text);", quote_literal(account)?)
+            }
+        })
+    }
+
+    /// Touches all that [`Self::terminate`] and [`Self::evict`] touch, and ends nothing: `nobody` is no role.
+    pub(crate) fn touch(&self, nobody: &str) -> Result<String, BadText> {
+        let whose = Whose { names: vec![nobody], gone: vec![0] };
+        // The server looks into the memberships itself before it lets us end a session; only the lock of a query lasts.
+        Ok(format!(
+            "{}{}SELECT pg_catalog.pg_has_role(r.oid, 'USAGE') FROM pg_catalog.pg_roles AS r, pg_catalog.pg_auth_members AS m, \
+             pg_catalog.pg_database AS d WHERE r.oid OPERATOR(pg_catalog.=) 0::pg_catalog.oid \
+             AND m.member OPERATOR(pg_catalog.=) r.oid AND d.datdba OPERATOR(pg_catalog.=) r.oid;",
+            self.terminate(&whose)?,
+            self.evict(nobody, 0)?
+        ))
     }
 
     /// Ends the sessions that hold or await the lock of a mint, in the present database.
@@ -184,6 +215,29 @@ pub(crate) struct Belongings<'a> {
     /// Whether to lend the receiver the account's rights meanwhile: in a schema it may only be given what it may create
     /// there, and the account could.
     pub(crate) lend: bool,
+}
+
+/// Whose sessions: accounts by name, and by OID what was an account. A name says who it is as long as there is a role of
+/// that name; an OID only once no role has it any more.
+pub(crate) struct Whose<'a> {
+    pub(crate) names: Vec<&'a str>,
+    pub(crate) gone: Vec<u32>,
+}
+
+impl Whose<'_> {
+    pub(crate) fn is_nobody(&self) -> bool {
+        self.names.is_empty() && self.gone.is_empty()
+    }
+
+    /// As a condition on `pg_stat_activity AS a`, whose `usename` is null where the role is gone.
+    pub(crate) fn filter(&self) -> Result<String, BadText> {
+        Ok(format!(
+            "(a.usename OPERATOR(pg_catalog.=) ANY (ARRAY[{}]::pg_catalog.name[]) \
+             OR (a.usename IS NULL AND a.usesysid OPERATOR(pg_catalog.=) ANY ({})))",
+            quote_literals(&self.names)?,
+            oid_array(&self.gone)
+        ))
+    }
 }
 
 /// An array of OIDs.

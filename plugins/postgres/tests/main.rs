@@ -7,5 +7,6 @@ mod faults;
 mod hostile;
 mod life;
 mod quoting;
+mod resisting;
 mod rights;
 mod sessions;

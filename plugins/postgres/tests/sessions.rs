@@ -84,7 +84,8 @@ async fn connections_stay_within_their_number(postgres: Installation) {
     let minted: Vec<_> = futures_util::future::join_all(mints).await.into_iter().map(Result::unwrap).collect();
     let count = format!("SELECT count(*)::text FROM pg_stat_activity WHERE usename = '{}'", bed.admin.name);
     let count: u32 = bed.ask(&count).await.unwrap().parse().unwrap();
-    assert!(count <= 4, "{count} connections");
+    // Two for mints, one to end accounts with, one for the rest, and the one of last resort with its successor.
+    assert!(count <= 6, "{count} connections");
     for (plan, m) in plans.into_iter().zip(minted) {
         bed.revoke(&crate::bed::account(plan, m)).await.unwrap();
     }

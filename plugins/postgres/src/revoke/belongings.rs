@@ -47,13 +47,18 @@ pub(super) async fn own_statements(session: &mut Session, item: &Item) -> Result
 }
 
 /// Makes our login able to act for the account, where it has to be told so: a superuser needs nothing.
-pub(super) async fn adopt(target: &Target, session: &mut Session, item: &Item) -> Result<(), EngineError> {
+pub(super) async fn adopt(
+    target: &Target,
+    session: &mut Session,
+    ident: &Ident,
+    name: &str,
+) -> Result<(), EngineError> {
     let facts = session.facts();
     if facts.superuser {
         return Ok(());
     }
-    let sql = target.statements.adopt(&item.ident, &item.name, &quote_ident(&facts.user)?, facts.major)?;
-    session.run(&sql).await.map_err(|e| e.repeatable(&item.name))
+    let sql = target.statements.adopt(ident, name, &quote_ident(&facts.user)?, facts.major)?;
+    session.run(&sql).await.map_err(|e| e.repeatable(name))
 }
 
 /// Hands over, or drops, everything in every database.
@@ -65,7 +70,7 @@ pub(super) async fn hand_over(target: &Target, session: &mut Session, item: &Ite
             break;
         }
         if round == 0 {
-            adopt(target, session, item).await?;
+            adopt(target, session, &item.ident, &item.name).await?;
         }
         for place in places {
             let at = |e: EngineError| in_database_error(item, &place.database, e);
@@ -79,20 +84,28 @@ pub(super) async fn hand_over(target: &Target, session: &mut Session, item: &Ite
     Ok(())
 }
 
+/// Opens a database. An account that owns one may have closed it, to keep us out.
+pub(super) async fn open(session: &mut Session, database: &Ident) -> Result<(), EngineError> {
+    let sql = format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true CONNECTION LIMIT -1");
+    session.run(&sql).await.map_err(|e| e.repeatable("it allows no connections"))
+}
+
+/// Closes it again, as it was: its new owner decides. If that fails it stays open, which harms nobody who is alive.
+pub(super) async fn close(session: &mut Session, database: &Ident) {
+    let _ = session.run(&format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false")).await;
+}
+
 async fn elsewhere(target: &Target, session: &mut Session, item: &Item, place: &Place) -> Result<(), EngineError> {
-    // An account that owns a database may have closed it, to keep us out.
     let database = quote_ident(&place.database)?;
     if place.closed {
-        let sql = format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true CONNECTION LIMIT -1");
-        session.run(&sql).await.map_err(|e| e.repeatable("it allows no connections"))?;
+        open(session, &database).await?;
     }
     let done = match target.sessions.in_database(&place.database, target.call_limit()).await {
         Ok(mut there) => in_one(target, &mut there, item).await,
         Err(e) => Err(e),
     };
     if place.closed {
-        // As it was: its new owner decides. If that fails it stays open, which harms nobody who is alive.
-        let _ = session.run(&format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false")).await;
+        close(session, &database).await;
     }
     done
 }

@@ -1,6 +1,6 @@
 //! The drop itself.
 
-use super::{Item, Round};
+use super::{Item, Round, press};
 use crate::engine::Target;
 use crate::session::Session;
 use crate::sql_error::SqlError;
@@ -17,7 +17,7 @@ pub(super) async fn drop(target: &Target, session: &mut Session, items: &mut [&m
             if !round.has_time_for(item) {
                 continue;
             }
-            match send(target, session, &[&***item]).await {
+            match alone(target, session, item).await {
                 Ok(()) => {}
                 Err(e) if e.code() == Some("42704") => {} // somebody else dropped it
                 Err(e) => {
@@ -29,8 +29,16 @@ pub(super) async fn drop(target: &Target, session: &mut Session, items: &mut [&m
     }
 }
 
+/// What locks the role itself is ended on the way; its login has been stopped, so that it is nobody's any more.
+async fn alone(target: &Target, session: &mut Session, item: &Item) -> Result<(), SqlError> {
+    press::send(target, session, item, &sql(target, &[item])?).await
+}
+
 async fn send(target: &Target, session: &mut Session, items: &[&Item]) -> Result<(), SqlError> {
+    session.run(&sql(target, items)?).await
+}
+
+fn sql(target: &Target, items: &[&Item]) -> Result<String, SqlError> {
     let accounts: Vec<_> = items.iter().map(|i| (&i.ident, i.name.as_str())).collect();
-    let sql = target.statements.drop(&accounts).map_err(|e| SqlError::Lost(e.to_string()))?;
-    session.run(&sql).await
+    target.statements.drop(&accounts).map_err(|e| SqlError::Lost(e.to_string()))
 }

@@ -10,6 +10,8 @@ mod drop;
 mod fence;
 mod look;
 mod prepared;
+mod press;
+mod room;
 mod sessions;
 
 use std::time::Duration;
@@ -24,6 +26,7 @@ use crate::plan::{OidReceipt, PlanBody};
 use crate::quote::{Ident, quote_ident};
 use crate::session::Session;
 use crate::sql_error::SqlError;
+use crate::statements::Whose;
 
 pub(crate) use active::active_sql;
 
@@ -82,9 +85,21 @@ impl Item {
     }
 }
 
+impl<'a> Whose<'a> {
+    /// Of these accounts.
+    fn of(items: impl IntoIterator<Item = &'a Item>) -> Self {
+        let mut whose = Self { names: Vec::new(), gone: Vec::new() };
+        for item in items {
+            whose.names.push(&item.name);
+            whose.gone.extend(item.oids());
+        }
+        whose
+    }
+}
+
 /// Ends what the orders say; one answer each.
 pub(crate) async fn revoke(target: &Target, orders: &[RevokeOrder]) -> Vec<Result<(), EngineError>> {
-    let mut session = match target.other_session().await {
+    let mut session = match room::session(target, orders).await {
         Ok(s) => s,
         Err(e) => return orders.iter().map(|_| Err(e.clone())).collect(),
     };
@@ -129,6 +144,7 @@ impl Round {
 
 async fn end_all(target: &Target, session: &mut Session, items: &mut [Item]) {
     let round = Round::new(target, session);
+    room::make(target, session, items).await;
     look::look(target, session, items).await;
     fence::fence(target, session, items, round).await;
     failpoint::hit("revoke.fenced");
@@ -147,7 +163,7 @@ async fn end_all(target: &Target, session: &mut Session, items: &mut [Item]) {
     slow.rotate_left(start);
     for (_, item) in slow {
         if item.under_way() && round.has_time_for(item) {
-            end_alone(target, item, round).await;
+            end_alone(target, session, item, round).await;
         }
     }
 }
@@ -172,23 +188,19 @@ async fn alone(session: &mut Session, items: &mut [Item]) -> Vec<usize> {
     alone
 }
 
-async fn end_alone(target: &Target, item: &mut Item, round: Round) {
-    let mut session = match target.other_session().await {
-        Ok(s) => s,
-        Err(e) => return item.fail(e),
-    };
+async fn end_alone(target: &Target, session: &mut Session, item: &mut Item, round: Round) {
     let done = async {
-        prepared::roll_back(target, &mut session, item).await?;
-        belongings::own_statements(&mut session, item).await?;
-        belongings::hand_over(target, &mut session, item).await
+        prepared::roll_back(target, session, item).await?;
+        belongings::own_statements(session, item).await?;
+        belongings::hand_over(target, session, item).await
     };
     if let Err(e) = done.await {
         return item.fail(e);
     }
     failpoint::hit("revoke.handed_over");
     let mut one = [item];
-    drop::drop(target, &mut session, &mut one, round).await;
-    sessions::sweep(target, &mut session, &mut one).await;
+    drop::drop(target, session, &mut one, round).await;
+    sessions::sweep(target, session, &mut one).await;
 }
 
 fn fail_all(items: &mut [Item], e: &SqlError) {

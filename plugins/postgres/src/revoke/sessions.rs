@@ -1,17 +1,18 @@
-//! Open sessions: ended by the role's OID, which finds them even when the role is gone, and seen gone.
+//! Open sessions: ended, and seen gone. They are found by the account's name and, once the role is gone, by its OID. An OID
+//! from a lease's row is believed only where no role has it: an edited row must not end somebody else's sessions (law 10).
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use leasehold_sdk::EngineError;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use tokio::time::{Instant, sleep};
 
 use super::Item;
 use crate::engine::Target;
 use crate::session::Session;
 use crate::sql_error::SqlError;
-use crate::statements::oid_array;
+use crate::statements::Whose;
 
 /// How long sessions may take to die. A backend in an uninterruptible system call takes as long as that call.
 const DYING_MAX: Duration = Duration::from_secs(5);
@@ -32,56 +33,89 @@ pub(super) async fn sweep(target: &Target, session: &mut Session, items: &mut [&
     }
 }
 
+/// Tells the sessions of these items to end, whether under way or not, and does not wait for it.
+pub(super) async fn terminate<'a>(
+    target: &Target,
+    session: &mut Session,
+    items: impl IntoIterator<Item = &'a Item>,
+) -> Result<(), SqlError> {
+    let sql = target.statements.terminate(&Whose::of(items)).map_err(|e| SqlError::Lost(e.to_string()))?;
+    ask(target, session, &sql).await.map(drop)
+}
+
 async fn end_these(target: &Target, session: &mut Session, items: &mut [&mut Item]) {
-    let oids: Vec<u32> = items.iter().filter(|i| i.under_way()).flat_map(|i| i.oids().collect::<Vec<_>>()).collect();
-    if oids.is_empty() {
-        return;
-    }
-    match end_oids(target, session, &oids).await {
-        Ok(alive) if alive.is_empty() => {}
+    let refused = match end_and_wait(target, session, items).await {
         Ok(alive) => {
             for item in items.iter_mut().filter(|i| i.under_way()) {
-                if item.oids().any(|oid| alive.contains(&oid)) {
+                if alive.iter().any(|a| a.is_of(item)) {
                     let why = format!("{}: its sessions do not end, {DYING_MAX:?} after they were told to", item.name);
                     item.fail(EngineError::retry(why));
                 }
             }
+            return;
         }
-        Err(e) if e.code() == Some("42501") => {
-            let right = format!("grant our login the role pg_signal_backend: {}", e.text());
-            for item in items.iter_mut().filter(|i| i.under_way()) {
-                item.fail(EngineError::refused(format!("{}: its sessions cannot be ended; {right}", item.name)));
-            }
-        }
-        Err(e) => {
-            for item in items.iter_mut().filter(|i| i.under_way()) {
-                item.fail(e.clone().repeatable(&item.name));
-            }
-        }
+        Err(e) => e,
+    };
+    for item in items.iter_mut().filter(|i| i.under_way()) {
+        item.fail(if refused.code() == Some("42501") {
+            let right = format!("grant our login the role pg_signal_backend: {}", refused.text());
+            EngineError::refused(format!("{}: its sessions cannot be ended; {right}", item.name))
+        } else {
+            refused.clone().repeatable(&item.name)
+        });
     }
 }
 
-/// Which of these roles still have sessions in the end.
-async fn end_oids(target: &Target, session: &mut Session, oids: &[u32]) -> Result<HashSet<u32>, SqlError> {
+/// Somebody who still has a session.
+struct Alive {
+    /// `None`: the role is gone.
+    name: Option<String>,
+    oid: u32,
+}
+
+impl Alive {
+    fn is_of(&self, item: &Item) -> bool {
+        self.name.as_ref().map_or_else(|| item.oids().any(|oid| oid == self.oid), |name| *name == item.name)
+    }
+}
+
+/// Who still has sessions in the end.
+async fn end_and_wait(target: &Target, session: &mut Session, items: &[&mut Item]) -> Result<Vec<Alive>, SqlError> {
+    let whose = Whose::of(items.iter().filter(|i| i.under_way()).map(|i| &**i));
+    if whose.is_nobody() {
+        return Ok(Vec::new());
+    }
+    let bad = |e: crate::quote::BadText| SqlError::Lost(e.to_string());
+    let terminate = target.statements.terminate(&whose).map_err(bad)?;
+    let look = format!(
+        "SELECT DISTINCT a.usename::pg_catalog.text AS name, a.usesysid::pg_catalog.int8 AS oid \
+         FROM pg_catalog.pg_stat_activity AS a WHERE {}",
+        whose.filter().map_err(bad)?
+    );
     let (until, mut pause) = (Instant::now() + DYING_MAX, PAUSE_FIRST);
-    let mut alive = alive(session, oids).await?;
+    let mut alive = alive(&ask(target, session, &look).await?);
     while !alive.is_empty() && Instant::now() < until {
-        let living: Vec<u32> = alive.into_iter().collect();
         // Without a timeout of its own: the form with one waits for each session in turn, in steps of 100 ms.
-        session.run(&target.statements.terminate(&living)).await?;
+        ask(target, session, &terminate).await?;
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(64));
-        alive = self::alive(session, &living).await?;
+        alive = self::alive(&ask(target, session, &look).await?);
     }
     Ok(alive)
 }
 
-async fn alive(session: &mut Session, oids: &[u32]) -> Result<HashSet<u32>, SqlError> {
-    let sql = format!(
-        "SELECT DISTINCT a.usesysid::pg_catalog.int8 AS oid FROM pg_catalog.pg_stat_activity AS a \
-         WHERE a.usesysid OPERATOR(pg_catalog.=) ANY ({})",
-        oid_array(oids)
-    );
-    let rows = session.rows(&sql).await?;
-    Ok(rows.iter().filter_map(|r| u32::try_from(r.try_get::<i64, _>("oid").ok()?).ok()).collect())
+fn alive(rows: &[PgRow]) -> Vec<Alive> {
+    let read = |r: &PgRow| {
+        let oid = u32::try_from(r.try_get::<i64, _>("oid").ok()?).ok()?;
+        Some(Alive { name: r.try_get("name").ok()?, oid })
+    };
+    rows.iter().filter_map(read).collect()
+}
+
+/// By the session of last resort where the server has no room left for our ordinary ones.
+async fn ask(target: &Target, session: &mut Session, sql: &str) -> Result<Vec<PgRow>, SqlError> {
+    match session.rows(sql).await {
+        Err(e) if e.is_out_of_room() => target.last_resort.rows(&session.facts().fingerprint, sql.to_owned()).await,
+        done => done,
+    }
 }

@@ -9,13 +9,14 @@ use crate::role::RoleConfig;
 use crate::session::Session;
 
 /// Every function that the engine calls, with its arguments as the server spells them.
-const EXPECTED: [(&str, &str); 14] = [
+const EXPECTED: [(&str, &str); 15] = [
     ("version", ""),
     ("allowed", "text"),
     ("mint", "text, bigint, timestamp with time zone, text, timestamp with time zone, integer, text[], text[]"),
     ("renew", "text, timestamp with time zone"),
     ("fence", "text[]"),
-    ("terminate", "oid[]"),
+    ("terminate", "text[], oid[]"),
+    ("evict", "text"),
     ("sessions", "oid[]"),
     ("unlock", "bigint"),
     ("borrow", "text"),

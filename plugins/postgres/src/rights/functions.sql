@@ -186,15 +186,37 @@ BEGIN
   END LOOP;
 END ${{tag}}$;
 
--- Ends the sessions of these accounts, which may have been dropped already, and answers how many it told to end. A role
--- that exists and is no account of ours is passed over.
-CREATE OR REPLACE FUNCTION {{schema}}.terminate(oids pg_catalog.oid[]) RETURNS pg_catalog.int4
+-- Ends the sessions of these accounts and, of accounts that were dropped already, those under these OIDs, and answers how
+-- many it told to end. The OID of a role that exists is passed over.
+DROP FUNCTION IF EXISTS {{schema}}.terminate(pg_catalog.oid[]);
+CREATE OR REPLACE FUNCTION {{schema}}.terminate(accounts pg_catalog.text[], gone pg_catalog.oid[]) RETURNS pg_catalog.int4
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ${{tag}}$
   SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(s.pid))::pg_catalog.int4
   FROM pg_catalog.pg_stat_get_activity(NULL) s
   LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.usesysid
-  WHERE s.usesysid OPERATOR(pg_catalog.=) ANY (oids)
-    AND (r.rolname IS NULL OR r.rolname::pg_catalog.text COLLATE pg_catalog."C" OPERATOR(pg_catalog.~) {{pattern}})
+  WHERE (r.rolname OPERATOR(pg_catalog.=) ANY (accounts)
+      AND r.rolname::pg_catalog.text COLLATE pg_catalog."C" OPERATOR(pg_catalog.~) {{pattern}})
+    OR (r.rolname IS NULL AND s.usesysid OPERATOR(pg_catalog.=) ANY (gone))
+${{tag}}$;
+
+-- Ends the sessions that hold a lock on this account itself: on its rows, or on the role as an object. With one, a friend
+-- of the account could keep it from being ended. Superusers and the broker's own sessions are passed over.
+CREATE OR REPLACE FUNCTION {{schema}}.evict(account pg_catalog.text) RETURNS pg_catalog.int4
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ${{tag}}$
+  SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(s.pid))::pg_catalog.int4
+  FROM pg_catalog.pg_authid a
+  JOIN pg_catalog.pg_locks l ON l.granted AND (
+    (l.locktype OPERATOR(pg_catalog.=) 'object' AND l.objid OPERATOR(pg_catalog.=) a.oid
+      AND l.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass)
+    OR (l.locktype OPERATOR(pg_catalog.=) 'transactionid' AND l.transactionid OPERATOR(pg_catalog.=) ANY (
+      ARRAY(SELECT a.xmax
+        UNION ALL SELECT d.xmax FROM pg_catalog.pg_db_role_setting d WHERE d.setrole OPERATOR(pg_catalog.=) a.oid
+        UNION ALL SELECT m.xmax FROM pg_catalog.pg_auth_members m
+          WHERE m.member OPERATOR(pg_catalog.=) a.oid OR m.roleid OPERATOR(pg_catalog.=) a.oid))))
+  JOIN pg_catalog.pg_stat_get_activity(NULL) s ON s.pid OPERATOR(pg_catalog.=) l.pid
+  JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.usesysid
+  WHERE a.rolname OPERATOR(pg_catalog.=) {{schema}}.must_be_ours(account)
+    AND NOT r.rolsuper AND r.rolname OPERATOR(pg_catalog.<>) SESSION_USER
 ${{tag}}$;
 
 -- How many sessions of these accounts there still are.

@@ -8,7 +8,7 @@ use crate::revoke::active_sql;
 use crate::role::RoleConfig;
 
 /// The version of `functions.sql`. To be raised with every change there that a running broker depends on.
-pub(super) const FUNCTIONS_VERSION: u32 = 1;
+pub(super) const FUNCTIONS_VERSION: u32 = 2;
 
 /// Where the functions go in a target that does not use them yet.
 const DEFAULT_SCHEMA: &str = "leasehold";
