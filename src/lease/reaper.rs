@@ -68,8 +68,13 @@ impl Broker {
             self.metrics.revocation(&target.name, dead, dead_at.since(due.get(id).copied().unwrap_or(now)));
         }
         let ids: Vec<_> = settled.iter().map(|s| s.id).collect();
+        let alive = settled.iter().any(|s| matches!(s.outcome, Outcome::Again { .. }));
         self.store.settle(settled, dead_at).await?;
         failpoint::hit("revoke.settled");
+        if alive && turn == Turn::First {
+            // From now on they are the other loop's, which may sleep past their next try.
+            self.changes.bell(&target.name).notify_waiters();
+        }
         ids.into_iter().for_each(|id| self.changes.tell(id));
         self.changes.outbox.notify_one();
         Ok(tried)
