@@ -37,7 +37,11 @@ impl BrokerClock {
     /// # Errors
     /// When the store cannot be read.
     pub async fn start(store: &dyn Facts) -> Result<(Self, Duration), StoreError> {
-        let (raw, high_water) = (store.clock().await?, store.high_water().await?);
+        Ok(Self::starting(store.clock().await?, store.high_water().await?))
+    }
+
+    /// The same from these two, with how far the first is beyond the second.
+    fn starting(raw: Timestamp, high_water: Timestamp) -> (Self, Duration) {
         let never_used = high_water.unix_ms() == 0;
         let jump = if never_used { Duration::ZERO } else { raw.since(high_water) };
         let state = State {
@@ -47,7 +51,7 @@ impl BrokerClock {
             held_until: None,
             doubted_until: None,
         };
-        Ok((Self { state: Mutex::new(state) }, jump))
+        (Self { state: Mutex::new(state) }, jump)
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
@@ -70,7 +74,10 @@ impl BrokerClock {
     /// # Errors
     /// When the store cannot be read.
     pub async fn compare(&self, store: &dyn Facts, limits: &Limits) -> Result<i64, StoreError> {
-        let raw = store.clock().await?;
+        Ok(self.follow(store.clock().await?, limits))
+    }
+
+    fn follow(&self, raw: Timestamp, limits: &Limits) -> i64 {
         let skew_ms = raw.unix_ms().saturating_sub(self.now().unix_ms());
         let off = skew_ms.unsigned_abs() > limits.clock_skew_milliseconds_max;
         self.with(|s| {
@@ -88,7 +95,7 @@ impl BrokerClock {
                 s.anchor = s.anchor.plus(Duration::from_millis(skew_ms.unsigned_abs()));
             }
         });
-        Ok(skew_ms)
+        skew_ms
     }
 
     /// Whether the time may become the mark that later starts are held to.
@@ -112,5 +119,97 @@ impl BrokerClock {
     /// For how much longer sweeps are held.
     pub fn held_for(&self) -> Option<Duration> {
         self.with(|s| s.held_until.map(|until| until.saturating_sub(clock::boot())).filter(|left| !left.is_zero()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_unix_ms(1_800_000_000_000);
+    const SKEW_MAX: Duration = Duration::from_secs(10);
+
+    fn running() -> BrokerClock {
+        BrokerClock::starting(START, START).0
+    }
+
+    /// The store's clock as it would be had nobody touched it, moved by this many milliseconds.
+    fn stepped(clock: &BrokerClock, by_ms: i64) -> Timestamp {
+        Timestamp::from_unix_ms(clock.now().unix_ms() + by_ms)
+    }
+
+    fn limits() -> Limits {
+        Limits { clock_skew_milliseconds_max: SKEW_MAX.as_millis() as u64, ..Limits::default() }
+    }
+
+    /// Boot time goes on while a test runs; no test runs for a second.
+    fn about(t: Timestamp, expected: Timestamp) -> bool {
+        t.since(expected) < Duration::from_secs(1) && expected.since(t) < Duration::from_secs(1)
+    }
+
+    #[test]
+    fn a_small_step_forward_is_followed() {
+        let clock = running();
+        clock.follow(stepped(&clock, 5000), &limits());
+        assert!(about(clock.now(), START.plus(Duration::from_secs(5))), "{}", clock.now());
+        assert_eq!(clock.trouble(), None);
+    }
+
+    #[test]
+    fn a_small_step_back_is_ignored() {
+        let clock = running();
+        let before = clock.now();
+        clock.follow(stepped(&clock, -5000), &limits());
+        assert!(clock.now() >= before, "time never goes back");
+        assert_eq!(clock.trouble(), None);
+    }
+
+    #[test]
+    fn a_large_step_is_trouble_until_it_is_undone_and_moves_nothing() {
+        for by_ms in [60_000, -60_000, 30 * 86_400_000, -30 * 86_400_000] {
+            let clock = running();
+            clock.follow(stepped(&clock, by_ms), &limits());
+            let why = clock.trouble().expect("trouble");
+            assert!(why.contains(if by_ms > 0 { "ahead" } else { "behind" }), "{why}");
+            assert!(about(clock.now(), START), "nothing falls due by a step: {}", clock.now());
+            assert!(!clock.may_be_kept(), "a clock in trouble makes no mark");
+            clock.follow(stepped(&clock, 0), &limits());
+            assert_eq!((clock.trouble(), about(clock.now(), START)), (None, true));
+        }
+    }
+
+    #[test]
+    fn a_start_is_never_before_the_mark() {
+        let mark = START.plus(Duration::from_secs(3600));
+        let (clock, jump) = BrokerClock::starting(START, mark);
+        assert!(clock.now() >= mark && jump == Duration::ZERO);
+        clock.follow(START, &limits());
+        assert!(clock.trouble().is_some(), "an hour behind the mark is no time to work by");
+    }
+
+    #[test]
+    fn a_jump_that_would_end_an_unusual_share_holds_the_sweep() {
+        let limits = Limits { sweep_leases_min: 20, sweep_share_percent_max: 50, ..limits() };
+        let long = Duration::from_secs(7200);
+        let held = |jump, due, live| {
+            let clock = running();
+            assert_eq!(clock.judge_jump(jump, due, live, &limits), clock.held_for().is_some());
+            clock.held_for().is_some()
+        };
+        assert!(held(long, 50, 100) && held(long, 100, 100) && held(JUMP_MIN, 20, 40));
+        assert!(!held(long, 49, 100), "a usual share");
+        assert!(!held(long, 19, 19), "too few to matter");
+        assert!(!held(Duration::from_secs(59), 100, 100), "a restart and no jump");
+        assert!(!held(long, 0, 0));
+    }
+
+    #[test]
+    fn a_jump_of_hours_is_no_mark_at_once() {
+        let clock = running();
+        clock.judge_jump(JUMP_DOUBTED, 0, 0, &limits());
+        assert!(!clock.may_be_kept());
+        let clock = running();
+        clock.judge_jump(JUMP_DOUBTED - Duration::from_millis(1), 0, 0, &limits());
+        assert!(clock.may_be_kept());
     }
 }
