@@ -3,6 +3,7 @@
 mod ambiguous;
 mod bad_input;
 mod canary;
+mod clock;
 mod crash;
 mod decisions;
 mod disk_full;

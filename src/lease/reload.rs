@@ -60,6 +60,11 @@ impl Broker {
         config::changes(&known, &config).refuse_orphans(&config, &live).map_err(ReloadRefused::Config)?;
         memory::keep(&config)?;
         let (clock, jump) = BrokerClock::start(&*store).await?;
+        // Judged before anything can be minted or ended by it, not only in the first round.
+        clock.compare(&*store, &config.limits).await?;
+        if let Some(why) = clock.trouble() {
+            tracing::error!(why = %why, "the clock is off: nothing is minted or reaped");
+        }
         let (due, alive) = store.due_and_live(clock.now()).await?;
         if clock.judge_jump(jump, due, alive, &config.limits) {
             tracing::error!(

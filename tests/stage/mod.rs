@@ -135,9 +135,14 @@ impl Stage {
 
     /// A client of the broker as it listens now.
     pub fn client(&self, broker: &Broker, path: &str) -> Client {
+        self.client_at(broker.url(), path)
+    }
+
+    /// A client of the broker at `https://…`.
+    pub fn client_at(&self, url: String, path: &str) -> Client {
         let svid = self.svid(path);
         let settings = Settings {
-            addr: Some(broker.url()),
+            addr: Some(url),
             cert: Some(svid.cert),
             key: Some(svid.key),
             bundle: Some(svid.bundle),
