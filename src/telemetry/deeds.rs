@@ -74,6 +74,8 @@ impl Metrics {
     pub fn leases_now(&self, due: u64, by_target: &BTreeMap<String, u64>) {
         let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         self.due_leases.set(gauge(due));
+        // A target that has left must not keep its last number for ever.
+        self.leases.clear();
         for (target, live) in by_target {
             self.leases.get_or_create(&TargetState::of(target.as_str(), "live")).set(gauge(*live));
         }
