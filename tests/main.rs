@@ -3,6 +3,7 @@
 mod ambiguous;
 mod bad_input;
 mod canary;
+mod cli;
 mod clock;
 mod crash;
 mod decisions;
@@ -11,6 +12,7 @@ mod docs;
 mod house_rules;
 mod life;
 mod limits;
+mod ops;
 mod reconcile;
 mod rig;
 mod stage;

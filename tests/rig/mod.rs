@@ -12,7 +12,9 @@ use std::time::Duration;
 use leasehold_client::wire::{Credential, DatabaseCredential, Lease, LeaseQuery, MintRequest};
 use leasehold_client::{Client, ClientError, Settings};
 use leasehold_identity::Identity;
-use leasehold_testkit::{Admin, Broker, BrokerOptions, ConfigFile, PgFixture, Svid, TestCa, distribution, unique};
+use leasehold_testkit::{
+    Admin, Broker, BrokerOptions, ConfigFile, Installation, PgFixture, Svid, TestCa, distribution, unique,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -68,7 +70,12 @@ pub struct Rig {
 impl Ground {
     /// On the database server that all tests share.
     pub async fn new() -> Self {
-        let pg = PgFixture::shared(distribution()).await;
+        Self::on(distribution()).await
+    }
+
+    /// On the shared server of this version.
+    pub async fn on(postgres: Installation) -> Self {
+        let pg = PgFixture::shared(postgres).await;
         let group = pg.reader_group().await;
         let admin = pg.superuser_admin().await;
         let dir = tempfile::tempdir().expect("a directory");
