@@ -17,6 +17,7 @@ use crate::stage::{BILLING, OPERATOR, ROLE, Rights, SOON, Stage, end, find, mint
 async fn stage() -> (Stage, Broker) {
     let pg = PgFixture::shared(leasehold_testkit::distribution()).await;
     let stage = Stage::new(pg, Rights::CreateRole).await.with_target("ttl = \"10m\"");
+    let stage = stage.limit("questions_per_minute_per_identity", 100_000);
     let wrapper = stage.config.dir().join("wrapper.sh");
     // Writing beyond the limit is then an error and no deadly signal.
     let text = format!("#!/bin/sh\ntrap '' XFSZ\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_leasehold"));

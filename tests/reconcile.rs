@@ -35,12 +35,16 @@ fn strays(report: &Value) -> Vec<(String, String)> {
     all
 }
 
-/// Makes a login under our mark by hand, as the broker's own admin would.
+/// Makes a login under our mark by hand, as the broker's own admin would, and logs in with it.
 async fn make(stage: &Stage, name: &str) -> Session {
+    make_account(stage, name).await;
+    stage.pg.session(name, "by hand").await
+}
+
+async fn make_account(stage: &Stage, name: &str) {
     let mut admin = stage.pg.session(&stage.admin.name, &stage.admin.password).await;
     let sql = format!("CREATE ROLE \"{name}\" LOGIN PASSWORD 'by hand' IN ROLE \"lh_{}\"", stage.cluster);
     admin.execute(&sql).await.expect("make an account by hand");
-    stage.pg.session(name, "by hand").await
 }
 
 async fn exists(stage: &Stage, name: &str) -> bool {

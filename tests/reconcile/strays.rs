@@ -5,7 +5,7 @@ use std::time::Duration;
 use leasehold_sdk::{LeaseId, clock};
 use leasehold_testkit::{Broker, Installation, PgFixture, wait_until};
 
-use super::{exists, make, reconcile, strays};
+use super::{exists, make, make_account, reconcile, strays};
 use crate::stage::{BILLING, Held, Rights, SOON, Stage, end, mint};
 
 leasehold_testkit::each_version! {
@@ -66,8 +66,7 @@ async fn a_stray_is_told_then_ended_and_others_are_left_alone(postgres: Installa
 async fn strays_are_found_without_being_asked() {
     let (stage, _broker, held) = used(leasehold_testkit::distribution(), 1).await;
     let stray = older(&held, Duration::from_secs(3600));
-    let session = make(&stage, &stray).await;
-    session.wait_until_dead(SOON).await;
+    make_account(&stage, &stray).await;
     wait_until(SOON, "the stray to be gone", || async { !exists(&stage, &stray).await }).await;
     assert!(stage.session(&held).await.is_alive().await);
 }
