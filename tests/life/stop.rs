@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use leasehold_client::Client;
 use leasehold_sdk::{Timestamp, clock};
-use leasehold_testkit::{PgFixture, wait_until};
+use leasehold_testkit::{PgFixture, PgOptions, wait_until};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
@@ -73,4 +73,33 @@ async fn what_falls_due_while_the_broker_is_down_ends_when_it_is_back() {
     assert_eq!(end(&stage.over(&broker, &short.lease.id).await), ("revoked", Some("expiry")));
     assert!(living.is_alive().await);
     stage.quiet(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_hangs_does_not_hold_up_the_stop() {
+    let pg = PgFixture::own(PgOptions::on(leasehold_testkit::distribution()).without_fsync()).await;
+    let stage = Stage::new(pg, Rights::CreateRole).await.with_target("ttl = \"10m\"");
+    let mut broker = stage.broker().await;
+    let client = stage.client(&broker, BILLING);
+    let (kept, ending) = (mint(&client, "10m").await.expect("a mint"), mint(&client, "10m").await.expect("a mint"));
+    // Every process of the server is halted: connections stay open, and nothing answers.
+    stage.pg.server().pause().expect("halt the database");
+    let minting = tokio::spawn({
+        let client = client.clone();
+        async move { mint(&client, "10m").await.map(|held| held.lease) }
+    });
+    let ended = client.revoke(&ending.lease.id).await.expect("the order is taken");
+    assert_eq!(end(&ended), ("revoking", Some("caller")));
+    let told = tokio::time::Instant::now();
+    let status = broker.terminate().await.expect("it ends");
+    assert!(status.success() && told.elapsed() < STOP_MAX, "{status} after {:?}: {}", told.elapsed(), broker.logs());
+    minting.await.expect("the caller is told").expect_err("nothing is handed out that is not finished");
+
+    stage.pg.server().resume().expect("let the database go on");
+    broker.restart().await.expect("start it again");
+    assert_eq!(end(&stage.over(&broker, &ending.lease.id).await), ("revoked", Some("caller")));
+    let leases = stage.quiet(&broker).await;
+    let live: Vec<&str> = leases.iter().filter(|lease| !lease.is_over()).map(|lease| lease.id.as_str()).collect();
+    assert_eq!(live, [kept.lease.id.as_str()]);
+    stage.assert_audit_holds(&broker).await;
 }
