@@ -169,20 +169,9 @@ impl Statements {
         let Belongings { ident, name, receiver, receiver_name, owned, join, lend } = account;
         Ok(match self {
             Self::Plain { .. } if *owned == Owned::Drop => format!("DROP OWNED BY {ident};"),
-            // What is granted here is taken back before the transaction ends: nobody ever sees it.
             Self::Plain { .. } => {
-                let mut sql = String::new();
-                let lend = lend.then_some((*ident, *receiver));
-                let joined = join.as_ref().map(|us| (*receiver, us));
-                for (role, to) in joined.iter().chain(&lend) {
-                    sql.push_str(&format!("GRANT {role} TO {to};"));
-                }
-                sql.push_str(&format!("REASSIGN OWNED BY {ident} TO {receiver};"));
-                for (role, to) in joined.iter().chain(&lend) {
-                    sql.push_str(&format!("REVOKE {role} FROM {to};"));
-                }
-                sql.push_str(&format!("DROP OWNED BY {ident};"));
-                sql
+                let reassign = format!("REASSIGN OWNED BY {ident} TO {receiver};");
+                format!("{}DROP OWNED BY {ident};", lent(&reassign, ident, receiver, join.as_ref(), *lend))
             }
             Self::Functions { schema } => {
                 let to = receiver_name.map(quote_literal).transpose()?.map_or("NULL".to_owned(), |l| l.to_string());
@@ -191,6 +180,23 @@ impl Statements {
                 format!("SELECT {schema}.disown({name}::pg_catalog.text, {to}::pg_catalog.text, {drop});")
             }
         })
+    }
+
+    /// With functions: hands over, or drops, at most so many objects in the present database. Its row says how many, as
+    /// `moved`.
+    pub(crate) fn hand_over_some(
+        &self,
+        name: &str,
+        to: Option<&str>,
+        drop: bool,
+        most: usize,
+    ) -> Result<String, BadText> {
+        let Self::Functions { schema } = self else { return Ok(String::new()) };
+        let to = to.map(quote_literal).transpose()?.map_or("NULL".to_owned(), |l| l.to_string());
+        let name = quote_literal(name)?;
+        Ok(format!(
+            "SELECT {schema}.hand_over_some({name}::pg_catalog.text, {to}::pg_catalog.text, {drop}, {most}) AS moved;"
+        ))
     }
 
     /// Drops accounts, all or none.
@@ -244,6 +250,19 @@ impl Whose<'_> {
 pub(crate) fn oid_array(oids: &[u32]) -> String {
     let oids: Vec<_> = oids.iter().map(u32::to_string).collect();
     format!("'{{{}}}'::pg_catalog.oid[]", oids.join(","))
+}
+
+/// Statements that give something of an account to a receiver, with the rights for it: ours to act as the receiver (`join`
+/// is our login), and the receiver's to have what the account could have (`lend`). What is granted here is taken back before
+/// the transaction ends: nobody ever sees it.
+pub(crate) fn lent(statements: &str, account: &Ident, receiver: &Ident, join: Option<&Ident>, lend: bool) -> String {
+    let grants = join.map(|us| (receiver, us)).into_iter().chain(lend.then_some((account, receiver)));
+    let (mut before, mut after) = (String::new(), String::new());
+    for (role, to) in grants {
+        before.push_str(&format!("GRANT {role} TO {to};"));
+        after.push_str(&format!("REVOKE {role} FROM {to};"));
+    }
+    format!("{before}{statements}{after}")
 }
 
 fn names(accounts: &[(&Ident, &str)]) -> Result<String, BadText> {

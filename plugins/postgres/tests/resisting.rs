@@ -20,6 +20,8 @@ leasehold_testkit::each_version! {
     a_table_of_locks_filled_again_and_again,
     the_session_of_last_resort,
     those_who_resist_take_no_session_from_others,
+    more_than_one_statement_can_hand_over,
+    more_than_one_statement_can_drop,
 }
 
 const ALL: [Kind; 3] = [Kind::Superuser, Kind::Createrole, Kind::Functions];
@@ -256,5 +258,79 @@ async fn those_who_resist_take_no_session_from_others(postgres: Installation) {
     holder.execute("COMMIT").await.unwrap();
     for e in endings {
         e.await.unwrap().unwrap();
+    }
+}
+
+/// So little time that no single statement could hand over what the account owns.
+const SHORT: &str = "300ms";
+const LARGE_OBJECTS: usize = 60_000;
+
+async fn with_very_much(postgres: Installation, kind: Kind, dropped: bool) -> (Bed, crate::bed::Account) {
+    let options = PgOptions::on(postgres).without_fsync();
+    let bed = Bed::on(PgFixture::own(options).await, kind, json!({"statement_timeout": SHORT})).await;
+    // Of the receiver the account is a member, so that the receiver cannot become one of it.
+    let more = if dropped { json!({"owned": "drop"}) } else { json!({"reassign_to": bed.writer}) };
+    bed.install(more.clone()).await;
+    let account = bed.mint(&bed.writing_role(more)).await;
+    let mut s = bed.login(&account).await;
+    s.execute(&format!("SELECT count(lo_create(0)) FROM generate_series(1, {LARGE_OBJECTS})")).await.unwrap();
+    s.execute(
+        "CREATE SCHEMA own; CREATE TABLE own.t (i serial, v int); CREATE VIEW own.v AS SELECT * FROM own.t;\
+         DO $$BEGIN FOR i IN 1..1500 LOOP \
+         EXECUTE format('CREATE FUNCTION own.f%s() RETURNS int SECURITY DEFINER LANGUAGE sql AS ''SELECT 1''', i); END LOOP; END$$",
+    )
+    .await
+    .unwrap();
+    let mut superuser = bed.pg.superuser().await;
+    superuser.execute(&format!("SET statement_timeout = '{SHORT}'")).await.unwrap();
+    let at_once = superuser.execute(&format!("REASSIGN OWNED BY \"{}\" TO postgres", account.name)).await;
+    assert!(at_once.unwrap_err().to_string().contains("timeout"), "the test wants it to be too much");
+    (bed, account)
+}
+
+async fn ends_in_rounds(bed: &Bed, account: &crate::bed::Account) {
+    let ends = || async {
+        match bed.revoke(account).await {
+            Ok(()) => true,
+            Err(leasehold_sdk::EngineError::Retry { .. }) => false,
+            Err(e) => panic!("{:?}: {e}", bed.kind),
+        }
+    };
+    wait_until(Duration::from_secs(60), "the account to end", ends).await;
+    bed.assert_ends(account).await;
+}
+
+async fn more_than_one_statement_can_hand_over(postgres: Installation) {
+    for kind in ALL {
+        let (bed, account) = with_very_much(postgres.clone(), kind, false).await;
+        // Another account got rights on all of it.
+        let friend = bed.mint(&bed.role(json!({}))).await;
+        bed.login(&account)
+            .await
+            .execute(&format!(
+                "DO $$DECLARE l oid; BEGIN FOR l IN SELECT oid FROM pg_largeobject_metadata LIMIT 3000 LOOP \
+                 EXECUTE format('GRANT SELECT ON LARGE OBJECT %s TO \"{}\"', l); END LOOP; END$$",
+                friend.name
+            ))
+            .await
+            .unwrap();
+        ends_in_rounds(&bed, &account).await;
+        ends_in_rounds(&bed, &friend).await;
+        let owners = "SELECT string_agg(DISTINCT pg_get_userbyid(lomowner), ',') FROM pg_largeobject_metadata";
+        assert_eq!(bed.ask(owners).await.unwrap(), bed.writer, "{kind:?}");
+        let owners =
+            "SELECT string_agg(DISTINCT pg_get_userbyid(proowner), ',') FROM pg_proc WHERE proname ~ '^f[0-9]+$'";
+        assert_eq!(bed.ask(owners).await.unwrap(), bed.estate(), "{kind:?}: they act for their owner");
+        let count = "SELECT count(*)::text FROM pg_largeobject_metadata";
+        assert_eq!(bed.ask(count).await.unwrap(), LARGE_OBJECTS.to_string(), "nothing is lost");
+    }
+}
+
+async fn more_than_one_statement_can_drop(postgres: Installation) {
+    for kind in ALL {
+        let (bed, account) = with_very_much(postgres.clone(), kind, true).await;
+        ends_in_rounds(&bed, &account).await;
+        assert_eq!(bed.ask("SELECT count(*)::text FROM pg_largeobject_metadata").await.unwrap(), "0", "{kind:?}");
+        assert_eq!(bed.ask("SELECT count(*)::text FROM pg_proc WHERE proname ~ '^f[0-9]+$'").await.unwrap(), "0");
     }
 }

@@ -5,39 +5,25 @@
 //! go to the estate role, which has none; tables, sequences, types and schemas go where the role says.
 
 use leasehold_sdk::EngineError;
-use sqlx::Row;
+use tokio::time::Instant;
 
 use super::Item;
-use crate::quote::Ident;
+use super::many::{Fate, Receiver, in_parts};
 use crate::session::Session;
 
 /// Hands to the estate what acts with its owner's rights, in the session's database.
-pub(super) async fn to_estate(session: &mut Session, item: &Item, estate: &Ident) -> Result<(), EngineError> {
+pub(super) async fn to_estate(
+    session: &mut Session,
+    item: &Item,
+    estate: Receiver<'_>,
+    until: Instant,
+) -> Result<(), EngineError> {
     let Some(oid) = item.present else { return Ok(()) };
-    let rows = session
-        .rows(&active_sql(&format!("'{oid}'")))
-        .await
-        .map_err(|e| e.repeatable("looking for what acts for its owner"))?;
-    let mut change = String::new();
-    for row in &rows {
-        let read = |e: sqlx::Error| EngineError::retry(format!("{}: {e}", item.name));
-        // Both are the server's own words: a kind of object, and its name, qualified and quoted as the server does.
-        let (kind, identity): (String, String) =
-            (row.try_get("kind").map_err(read)?, row.try_get("identity").map_err(read)?);
-        change.push_str(&format!("ALTER {kind} {identity} OWNER TO {estate};"));
-    }
-    if change.is_empty() {
-        return Ok(());
-    }
-    let at = "handing what acts for its owner to the estate role";
-    match session.run(&change).await {
-        Err(e) if e.code() == Some("42501") => {
-            let name = &item.ident;
-            let lent = format!("GRANT {name} TO {estate}; {change} REVOKE {name} FROM {estate};");
-            session.run(&lent).await.map_err(|e| e.repeatable(at))
-        }
-        done => done.map_err(|e| e.repeatable(at)),
-    }
+    // All of it, or nothing is handed on: what were left would go to the stronger receiver.
+    in_parts(session, item, estate, until, &active_sql(&format!("'{oid}'")), Fate::GiveAll).await.map_err(|e| match e {
+        EngineError::Refused { why } => EngineError::refused(format!("what acts for its owner: {why}")),
+        e => e,
+    })
 }
 
 /// Functions that run as their owner; views and materialized views; tables with rules, or with an index or statistics over

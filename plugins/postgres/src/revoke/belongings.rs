@@ -5,8 +5,10 @@ use std::collections::HashSet;
 use leasehold_sdk::EngineError;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use tokio::time::Instant;
 
-use super::{Item, active};
+use super::many::Receiver;
+use super::{Item, active, many};
 use crate::config::Admin;
 use crate::engine::{Target, estate_name};
 use crate::quote::{Ident, quote_ident, quote_literal};
@@ -26,9 +28,10 @@ pub(super) async fn holders(session: &mut Session, oids: &[u32]) -> Result<HashS
     }
     let oids = oid_array(oids);
     let sql = format!(
-        "SELECT DISTINCT d.refobjid::pg_catalog.int8 AS oid FROM pg_catalog.pg_shdepend AS d \
+        "SELECT o::pg_catalog.int8 AS oid FROM pg_catalog.unnest({oids}) AS o WHERE EXISTS (\
+         SELECT 1 FROM pg_catalog.pg_shdepend AS d \
          WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass \
-         AND d.refobjid OPERATOR(pg_catalog.=) ANY ({oids}) UNION ALL \
+         AND d.refobjid OPERATOR(pg_catalog.=) o) UNION ALL \
          SELECT r.oid::pg_catalog.int8 FROM pg_catalog.pg_prepared_xacts AS p JOIN pg_catalog.pg_roles AS r \
          ON r.rolname OPERATOR(pg_catalog.=) p.owner WHERE r.oid OPERATOR(pg_catalog.=) ANY ({oids})"
     );
@@ -61,8 +64,13 @@ pub(super) async fn adopt(
     session.run(&sql).await.map_err(|e| e.repeatable(name))
 }
 
-/// Hands over, or drops, everything in every database.
-pub(super) async fn hand_over(target: &Target, session: &mut Session, item: &Item) -> Result<(), EngineError> {
+/// Hands over, or drops, everything in every database; what is not done by `until` is for the next round.
+pub(super) async fn hand_over(
+    target: &Target,
+    session: &mut Session,
+    item: &Item,
+    until: Instant,
+) -> Result<(), EngineError> {
     let Some(oid) = item.present else { return Ok(()) };
     for round in 0..ROUNDS {
         let places = places(session, oid).await.map_err(|e| e.repeatable(&item.name))?;
@@ -75,9 +83,9 @@ pub(super) async fn hand_over(target: &Target, session: &mut Session, item: &Ite
         for place in places {
             let at = |e: EngineError| in_database_error(item, &place.database, e);
             if place.database == session.facts().database {
-                in_one(target, session, item).await.map_err(at)?;
+                in_one(target, session, item, until).await.map_err(at)?;
             } else {
-                elsewhere(target, session, item, &place).await.map_err(at)?;
+                elsewhere(target, session, item, &place, until).await.map_err(at)?;
             }
         }
     }
@@ -95,13 +103,19 @@ pub(super) async fn close(session: &mut Session, database: &Ident) {
     let _ = session.run(&format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false")).await;
 }
 
-async fn elsewhere(target: &Target, session: &mut Session, item: &Item, place: &Place) -> Result<(), EngineError> {
+async fn elsewhere(
+    target: &Target,
+    session: &mut Session,
+    item: &Item,
+    place: &Place,
+    until: Instant,
+) -> Result<(), EngineError> {
     let database = quote_ident(&place.database)?;
     if place.closed {
         open(session, &database).await?;
     }
     let done = match target.sessions.in_database(&place.database, target.call_limit()).await {
-        Ok(mut there) => in_one(target, &mut there, item).await,
+        Ok(mut there) => in_one(target, &mut there, item, until).await,
         Err(e) => Err(e),
     };
     if place.closed {
@@ -132,22 +146,26 @@ async fn places(session: &mut Session, oid: u32) -> Result<Vec<Place>, SqlError>
         "SELECT DISTINCT b.datname::pg_catalog.text AS name, \
          (NOT b.datallowconn OR b.datconnlimit OPERATOR(pg_catalog.=) 0) AS closed, \
          b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() AS home \
-         FROM pg_catalog.pg_shdepend AS d JOIN pg_catalog.pg_database AS b ON b.oid OPERATOR(pg_catalog.=) d.dbid \
+         FROM (SELECT DISTINCT s.dbid FROM pg_catalog.pg_shdepend AS s \
+         WHERE s.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass \
+         AND s.refobjid OPERATOR(pg_catalog.=) {oid}::pg_catalog.oid) AS d \
+         JOIN pg_catalog.pg_database AS b ON b.oid OPERATOR(pg_catalog.=) d.dbid \
          OR (d.dbid OPERATOR(pg_catalog.=) 0::pg_catalog.oid \
-         AND b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
-         WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass \
-         AND d.refobjid OPERATOR(pg_catalog.=) {oid}::pg_catalog.oid ORDER BY home"
+         AND b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) ORDER BY home"
     );
     let rows = session.rows(&sql).await?;
     let place = |r: &PgRow| Some(Place { database: r.try_get("name").ok()?, closed: r.try_get("closed").ok()? });
     Ok(rows.iter().filter_map(place).collect())
 }
 
-async fn in_one(target: &Target, session: &mut Session, item: &Item) -> Result<(), EngineError> {
-    let estate = quote_ident(&estate_name(&target.cluster))?;
+async fn in_one(target: &Target, session: &mut Session, item: &Item, until: Instant) -> Result<(), EngineError> {
+    let estate_name = estate_name(&target.cluster);
+    let estate = quote_ident(&estate_name)?;
     let named = item.body.reassign_to.as_deref();
     let receiver = named.map(quote_ident).transpose()?.unwrap_or_else(|| estate.clone());
+    let to_estate = Receiver { ident: &estate, name: &estate_name };
     if item.body.owned == Owned::Drop {
+        many::lessen(target, session, item, to_estate, until).await?;
         let dropped = try_disown(target, session, item, &estate, None, Owned::Drop).await;
         // What others built on its objects is not ours to drop; then they go to the estate after all.
         if !matches!(&dropped, Err(e) if e.code() == Some("2BP01")) {
@@ -155,7 +173,11 @@ async fn in_one(target: &Target, session: &mut Session, item: &Item) -> Result<(
         }
     }
     if named.is_some() && target.config.admin == Admin::Createrole {
-        active::to_estate(session, item, &estate).await?;
+        active::to_estate(session, item, to_estate, until).await?;
+    }
+    if item.body.owned != Owned::Drop {
+        let to = Receiver { ident: &receiver, name: named.unwrap_or(&estate_name) };
+        many::lessen(target, session, item, to, until).await?;
     }
     try_disown(target, session, item, &receiver, named, Owned::Reassign)
         .await
@@ -192,7 +214,7 @@ async fn try_disown(
     }
 }
 
-async fn has_rights_of(session: &mut Session, role: &str) -> Result<bool, SqlError> {
+pub(super) async fn has_rights_of(session: &mut Session, role: &str) -> Result<bool, SqlError> {
     let role = quote_literal(role).map_err(|e| SqlError::Lost(e.to_string()))?;
     let rows = session.rows(&format!("SELECT pg_catalog.pg_has_role({role}::pg_catalog.name, 'USAGE') AS has")).await?;
     Ok(rows.first().and_then(|r| r.try_get("has").ok()).unwrap_or(false))

@@ -9,6 +9,7 @@ mod belongings;
 mod drop;
 mod fence;
 mod look;
+mod many;
 mod prepared;
 mod press;
 mod room;
@@ -29,6 +30,7 @@ use crate::sql_error::SqlError;
 use crate::statements::Whose;
 
 pub(crate) use active::active_sql;
+pub(crate) use many::{granted_sql, owned_sql};
 
 /// How long one call goes on taking up accounts one by one. What is not reached then is for the next round.
 const ROUND_MAX: Duration = Duration::from_secs(20);
@@ -192,7 +194,7 @@ async fn end_alone(target: &Target, session: &mut Session, item: &mut Item, roun
     let done = async {
         prepared::roll_back(target, session, item).await?;
         belongings::own_statements(session, item).await?;
-        belongings::hand_over(target, session, item).await
+        belongings::hand_over(target, session, item, round.until).await
     };
     if let Err(e) = done.await {
         return item.fail(e);

@@ -9,7 +9,7 @@ use crate::role::RoleConfig;
 use crate::session::Session;
 
 /// Every function that the engine calls, with its arguments as the server spells them.
-const EXPECTED: [(&str, &str); 15] = [
+const EXPECTED: [(&str, &str); 16] = [
     ("version", ""),
     ("allowed", "text"),
     ("mint", "text, bigint, timestamp with time zone, text, timestamp with time zone, integer, text[], text[]"),
@@ -21,6 +21,7 @@ const EXPECTED: [(&str, &str); 15] = [
     ("unlock", "bigint"),
     ("borrow", "text"),
     ("disown", "text, text, boolean"),
+    ("hand_over_some", "text, text, boolean, integer"),
     ("drop_accounts", "text[]"),
     ("must_be_ours", "text"),
     ("present", "text[]"),

@@ -279,6 +279,62 @@ BEGIN
   EXECUTE pg_catalog.format('DROP OWNED BY %I', account);
 END ${{tag}}$;
 
+-- As `disown`, but only some, and answers how many: for an account with more than one statement can do in time. What acts
+-- with its owner's rights goes first, to the estate.
+CREATE OR REPLACE FUNCTION {{schema}}.hand_over_some(account pg_catalog.text, reassign_to pg_catalog.text,
+  drop_owned pg_catalog.bool, most pg_catalog.int4) RETURNS pg_catalog.int4
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ${{tag}}$
+DECLARE
+  receiver CONSTANT pg_catalog.text := CASE WHEN drop_owned THEN {{estate_text}} ELSE COALESCE(reassign_to, {{estate_text}}) END;
+  kind pg_catalog.text;
+  object pg_catalog.text;
+  shared record;
+  moved pg_catalog.int4 := 0;
+BEGIN
+  PERFORM {{schema}}.must_be_ours(account);
+  IF NOT (receiver OPERATOR(pg_catalog.=) ANY ({{receivers}})) THEN
+    RAISE EXCEPTION 'leasehold: the receiver % is not on the list', pg_catalog.quote_nullable(receiver) USING ERRCODE = 'LH002';
+  END IF;
+  IF NOT drop_owned THEN
+    FOR kind, object IN {{active}} LIMIT most LOOP
+      EXECUTE pg_catalog.format('ALTER %s %s OWNER TO %I', kind, object, {{estate_text}});
+      moved := moved OPERATOR(pg_catalog.+) 1;
+    END LOOP;
+    IF moved OPERATOR(pg_catalog.>) 0 THEN RETURN moved; END IF;
+  END IF;
+  FOR kind, object IN {{owned}} LIMIT most LOOP
+    IF drop_owned THEN
+      BEGIN
+        IF kind OPERATOR(pg_catalog.=) 'large object' THEN
+          PERFORM pg_catalog.lo_unlink(object::pg_catalog.oid);
+        ELSE
+          EXECUTE pg_catalog.format('DROP %s %s', kind, object);
+        END IF;
+      EXCEPTION WHEN dependent_objects_still_exist THEN
+        EXECUTE pg_catalog.format('ALTER %s %s OWNER TO %I', kind, object, receiver);
+      END;
+    ELSE
+      EXECUTE pg_catalog.format('ALTER %s %s OWNER TO %I', kind, object, receiver);
+    END IF;
+    moved := moved OPERATOR(pg_catalog.+) 1;
+  END LOOP;
+  IF moved OPERATOR(pg_catalog.>) 0 THEN RETURN moved; END IF;
+  FOR shared IN {{granted}} LIMIT most LOOP
+    EXECUTE pg_catalog.format('REVOKE ALL ON %s %s FROM %I CASCADE', shared.kind, shared.identity, account);
+    moved := moved OPERATOR(pg_catalog.+) 1;
+  END LOOP;
+  -- A grant that somebody else than the owner made stays, and is for the end.
+  IF moved OPERATOR(pg_catalog.>) 0 AND EXISTS (SELECT FROM pg_catalog.pg_shdepend d
+      JOIN pg_catalog.pg_database b ON b.oid OPERATOR(pg_catalog.=) d.dbid
+      JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) d.refobjid
+      WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() AND r.rolname OPERATOR(pg_catalog.=) account
+        AND d.classid OPERATOR(pg_catalog.=) shared.class AND d.objid OPERATOR(pg_catalog.=) shared.object
+        AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass) THEN
+    RETURN 0;
+  END IF;
+  RETURN moved;
+END ${{tag}}$;
+
 -- Drops those accounts that exist.
 CREATE OR REPLACE FUNCTION {{schema}}.drop_accounts(accounts pg_catalog.text[]) RETURNS pg_catalog.void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ${{tag}}$

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Site, array, ident, literal};
 use crate::config::Admin;
-use crate::revoke::active_sql;
+use crate::revoke::{active_sql, granted_sql, owned_sql};
 use crate::role::RoleConfig;
 
 /// The version of `functions.sql`. To be raised with every change there that a running broker depends on.
@@ -76,6 +76,8 @@ pub(super) fn install_sql(site: Site<'_>, roles: &[(String, RoleConfig)]) -> Str
         ("settings", array(&allowed.settings)),
         ("receivers", array(&allowed.receivers)),
         ("active", active_sql(ACCOUNT_OID)),
+        ("owned", owned_sql(ACCOUNT_OID)),
+        ("granted", granted_sql(ACCOUNT_OID)),
     ];
     // The values stand inside of bodies between `$tag$`: no value may end one.
     let mut tag = "lh".to_owned();
