@@ -13,6 +13,9 @@ leasehold_testkit::each_version! {
     a_vanished_account_ends_its_lease,
 }
 
+/// The metric that counts passes of the reconciler.
+const PASSES: &str = "leasehold_reconcile_passes_total{";
+
 /// A broker that was started on a store which knows of a mint, so that what is older can only be a stray.
 async fn used(postgres: Installation, reconcile_seconds: u64) -> (Stage, Broker, Held) {
     let pg = PgFixture::shared(postgres).await;
@@ -21,6 +24,11 @@ async fn used(postgres: Installation, reconcile_seconds: u64) -> (Stage, Broker,
     let mut broker = stage.broker().await;
     let held = mint(&stage.client(&broker, BILLING), "10m").await.expect("a mint");
     broker.restart().await.expect("start it again");
+    // The pass that each start begins with is over: from here on only who is asked, or the clock, begins one.
+    wait_until(SOON, "the first pass", || async {
+        broker.ops("/metrics").await.is_ok_and(|(_, text)| text.lines().any(|line| line.starts_with(PASSES)))
+    })
+    .await;
     (stage, broker, held)
 }
 
