@@ -51,8 +51,8 @@ fn lock_path(path: &Path) -> PathBuf {
 
 fn held(path: &Path, lock: &Path) -> StoreError {
     StoreError::NotOurs(format!(
-        "another broker has {} open (it holds {}); a SQLite store serves one broker at a time: stop the other one, or use a \
-         postgres:// store for several",
+        "another broker has {} open (it holds {}); a SQLite store serves one broker at a time: stop the other one, or give \
+         this one a store of its own",
         path.display(),
         lock.display()
     ))
