@@ -46,9 +46,18 @@ async fn a_decision_says_by_which_grant_or_what_is_missing() {
     }
     let looks = decide(&rig, AUDITOR, None, "read", READ, None).await;
     assert_eq!(looks.grant.as_deref(), Some("auditors look"));
-    // What was asked is on record; what was answered is what a mint would have been answered.
-    let on_record = rig.audit().iter().any(|line| line["decision_id"] == looks.decision_id.as_str());
-    assert!(on_record, "{looks:?}");
+    // The id leads to a line that says who asked about whom, and what was answered.
+    let asked = decide(&rig, AUDITOR, Some(STRANGER), "mint", READ, None).await;
+    for (answer, about, action, allowed) in [(looks, AUDITOR, "read", true), (asked, STRANGER, "mint", false)] {
+        let line = rig.audit().into_iter().find(|line| line["decision_id"] == answer.decision_id.as_str());
+        let line = line.unwrap_or_else(|| panic!("not on record: {answer:?}"));
+        assert_eq!(
+            (&line["event"], &line["action"], &line["allowed"]),
+            (&"question".into(), &action.into(), &allowed.into())
+        );
+        assert!(line["identity"].as_str().is_some_and(|id| id.ends_with(AUDITOR)), "{line}");
+        assert!(line["about"].as_str().is_some_and(|id| id.ends_with(about)), "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

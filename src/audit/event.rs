@@ -40,6 +40,32 @@ pub enum Event {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         dangerous: Vec<String>,
     },
+    /// Somebody asked what would be allowed, and was answered. Nothing was done.
+    Question {
+        /// Told to the caller too.
+        decision_id: String,
+        /// The request it belongs to.
+        request_id: String,
+        /// Who asked.
+        identity: String,
+        /// SHA-256 of the certificate that proved it.
+        cert_sha256: String,
+        /// Who would do it.
+        about: String,
+        /// Doing what.
+        action: String,
+        /// On which role.
+        role: String,
+        /// With which params.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        params: BTreeMap<String, String>,
+        /// The answer.
+        allowed: bool,
+        /// The grant that would allow it.
+        grant: Option<String>,
+        /// Why not.
+        reason: Option<String>,
+    },
     /// A lease changed: minted, renewed, being ended, ended.
     Lease {
         /// What changed.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use leasehold_identity::SpiffeId;
 use leasehold_sdk::LeaseId;
 use tokio::sync::broadcast;
 
-use super::authorize::{Deed, no_params};
+use super::authorize::{Deed, new_decision_id, no_params};
 use super::{Broker, Decided, DecisionAsk, Failure, Page, Query, RequestId};
-use crate::domain::caller::Caller;
+use crate::audit::Event;
+use crate::domain::caller::{Caller, Proof};
 use crate::domain::grant::Action;
 use crate::domain::lease::{Lease, State};
 use crate::domain::role::Role;
@@ -147,22 +149,44 @@ impl Broker {
     pub async fn decide(&self, caller: &Caller, request: &RequestId, ask: DecisionAsk) -> Result<Decided, Failure> {
         self.rates.question(caller.id.as_str())?;
         let rules = self.current().config.rules.clone();
-        let about = ask.identity.unwrap_or_else(|| caller.id.clone());
+        let about = ask.identity.clone().unwrap_or_else(|| caller.id.clone());
         // Asking is a deed of its own: about oneself it needs nothing, about others `read` on the role.
-        let mut deed = Deed::on_role(Action::Read, &ask.role, no_params());
-        deed.own = about == caller.id;
-        let permit = self.authorize(&rules, caller, request, deed).await?;
+        let mut asking = Deed::on_role(Action::Read, &ask.role, no_params());
+        asking.own = about == caller.id;
+        if !self.would(&rules, caller, &asking).allowed() {
+            self.authorize(&rules, caller, request, asking).await?;
+        }
         let question = Question { identity: &about, action: ask.action, role: Some(&ask.role), params: &ask.params };
         let (allowed, grant, reason) = match policy::decide(&rules, question) {
             Decision::Allowed { grant } => (true, Some(grant), None),
             Decision::Denied(why) => (false, None, Some(why.to_string())),
         };
-        Ok(Decided { allowed, grant, reason, decision_id: permit.decision_id })
+        let decided = Decided { allowed, grant, reason, decision_id: new_decision_id() };
+        self.audit.write(answered(caller, request, &about, ask, &decided)).await?;
+        Ok(decided)
     }
 
     /// Own leases, and those of roles on which it may `read` or `revoke`.
     pub(super) fn may_see(&self, rules: &Rules, caller: &Caller, lease: &Lease) -> bool {
         lease.identity == caller.id || seeing(rules, caller, Some(&lease.role)).is_some()
+    }
+}
+
+/// The line that the decision's id leads to: it says what the asker was told.
+fn answered(caller: &Caller, request: &RequestId, about: &SpiffeId, ask: DecisionAsk, decided: &Decided) -> Event {
+    let Proof::Certificate { sha256, .. } = &caller.proof;
+    Event::Question {
+        decision_id: decided.decision_id.clone(),
+        request_id: request.0.clone(),
+        identity: caller.id.to_string(),
+        cert_sha256: sha256.clone(),
+        about: about.to_string(),
+        action: ask.action.to_string(),
+        role: policy::cut(&ask.role).into_owned(),
+        params: ask.params,
+        allowed: decided.allowed,
+        grant: decided.grant.clone(),
+        reason: decided.reason.clone(),
     }
 }
 
