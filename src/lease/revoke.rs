@@ -37,15 +37,17 @@ impl Broker {
         if !own && !self.may_see(&rules, caller, &lease) {
             return Err(Failure::NotFound);
         }
-        // Ending never waits for audit (law 2): a permit that could not be recorded is still a permit to end.
-        match self.authorize(&rules, caller, request, deed).await {
-            Ok(_) | Err(Failure::AuditAway { .. }) => {}
-            Err(refused) => return Err(refused),
+        if !self.would(&rules, caller, &deed).allowed() {
+            self.authorize(&rules, caller, request, deed).await?;
+            return Err(Failure::NotFound);
         }
         let mut news = self.changes.listen();
-        if lease.state.is_live() {
-            self.end_now(id, if own { EndedBy::Caller } else { EndedBy::Operator }).await?;
-        }
+        let by = if own { EndedBy::Caller } else { EndedBy::Operator };
+        let end = async { if lease.state.is_live() { self.end_now(id, by).await } else { Ok(()) } };
+        // Ending never waits for audit (law 2), nor for a sink that hangs: the line is handed in first, and not waited for.
+        // A permit that could not be recorded is still a permit to end.
+        let (_, ended) = tokio::join!(self.authorize(&rules, caller, request, deed), end);
+        ended?;
         self.wait_until(&mut news, id, WAIT_FOR_DEAD, |l| !l.state.is_live()).await
     }
 
