@@ -137,12 +137,9 @@ async fn many(
     if !question::confirmed(question, yes).await? {
         return Ok(exit::FAILED);
     }
-    let mut meant = if wait { live(client, &selector).await? } else { BTreeSet::new() };
     let taken = order(client, &selector, counted.matched).await?;
     if wait {
-        // Those issued in between: the order has them too.
-        meant.extend(in_state(client, &selector, "revoking").await?);
-        all_dead(client, &selector, meant).await?;
+        all_dead(client, &selector).await?;
     }
     show_order(&taken, output)?;
     Ok(exit::DONE)
@@ -180,16 +177,9 @@ fn show_order(order: &RevokeManyResponse, output: Output) -> anyhow::Result<()> 
     output.one(order, members)
 }
 
-async fn live(client: &Client, selector: &Selector) -> Result<BTreeSet<String>, ClientError> {
-    let mut ids = BTreeSet::new();
-    for state in ["pending", "active", "revoking"] {
-        ids.extend(in_state(client, selector, state).await?);
-    }
-    Ok(ids)
-}
-
-async fn in_state(client: &Client, selector: &Selector, state: &str) -> Result<Vec<String>, ClientError> {
-    let mut ask = LeaseQuery { state: Some(state.to_owned()), ..LeaseQuery::default() };
+/// The leases that are being ended.
+async fn dying(client: &Client, selector: &Selector) -> Result<BTreeSet<String>, ClientError> {
+    let mut ask = LeaseQuery { state: Some("revoking".to_owned()), ..LeaseQuery::default() };
     match selector.clone() {
         Selector::Identity(id) => ask.identity = Some(id),
         Selector::Role(role) => ask.role = Some(role),
@@ -199,19 +189,27 @@ async fn in_state(client: &Client, selector: &Selector, state: &str) -> Result<V
     Ok(client.all_leases(&ask).await?.into_iter().map(|lease| lease.id).collect())
 }
 
-/// Waits until none of `meant` lives any more, for as long as it takes.
-async fn all_dead(client: &Client, selector: &Selector, mut meant: BTreeSet<String>) -> anyhow::Result<()> {
+/// Waits until none that an order has just made `revoking` is so any more, for as long as it takes. It looks after the
+/// order only: nothing that fails before may keep the order from being given.
+async fn all_dead(client: &Client, selector: &Selector) -> anyhow::Result<()> {
     let mut pause = PAUSE_MIN;
-    while !meant.is_empty() {
-        tokio::time::sleep(pause).await;
-        pause = PAUSE_MAX.min(pause * 2);
-        match live(client, selector).await {
-            Ok(live) => meant.retain(|id| live.contains(id)),
+    let mut meant: Option<BTreeSet<String>> = None;
+    loop {
+        match dying(client, selector).await {
+            Ok(now) => {
+                // Those that others end meanwhile are not waited for.
+                let left = meant.map_or_else(|| now.clone(), |before| &before & &now);
+                if left.is_empty() {
+                    return Ok(());
+                }
+                meant = Some(left);
+            }
             Err(error) if error.is_transient() => eprintln!("leasehold: {error}; trying again"),
             Err(error) => return Err(error.into()),
         }
+        tokio::time::sleep(pause).await;
+        pause = PAUSE_MAX.min(pause * 2);
     }
-    Ok(())
 }
 
 #[cfg(test)]
