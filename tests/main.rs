@@ -7,6 +7,7 @@ mod cli;
 mod clock;
 mod crash;
 mod decisions;
+mod demo;
 mod disk_full;
 mod docs;
 mod house_rules;
