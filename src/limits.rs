@@ -93,7 +93,7 @@ limits! {
     /// Time for a request's body to arrive.
     body_seconds_max = 10, 1..=600;
     /// Size of a request's headers.
-    header_bytes_max = 16_384, 1024..=1_048_576;
+    header_bytes_max = 16_384, 8192..=1_048_576;
     /// Time to read a request's headers, and for a connection to sit idle between requests.
     header_seconds_max = 60, 1..=3600;
     /// Age at which a kept connection is asked to close.

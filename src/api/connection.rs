@@ -31,8 +31,8 @@ pub(super) struct ConnectionLimits {
 impl ConnectionLimits {
     pub(super) fn of(limits: &Limits) -> Self {
         Self {
-            // The HTTP library takes no buffer smaller than 8 KiB.
-            header_bytes: usize::try_from(limits.header_bytes_max).unwrap_or(usize::MAX).max(8192),
+            // The limit begins where the HTTP library's does: it takes no buffer smaller than 8 KiB.
+            header_bytes: usize::try_from(limits.header_bytes_max).unwrap_or(usize::MAX),
             header_time: Duration::from_secs(limits.header_seconds_max),
             age: Duration::from_secs(limits.connection_seconds_max),
         }
