@@ -160,7 +160,9 @@ fn operation(call: &Call) -> OperationBuilder {
     if call.good.is_empty() {
         responses = responses.response("200", ResponseBuilder::new().description("An OpenAPI 3.1 document").build());
     }
-    for status in call.refusals.iter().chain(&["401"]) {
+    // What any call may meet: an SVID that ended, a limit, a broker that is busy; and whatever has a body, a bad one.
+    let with_body: &[&str] = if call.body.is_some() { &["400", "408", "413", "415"] } else { &[] };
+    for status in call.refusals.iter().chain(&["401", "429", "503"]).chain(with_body) {
         responses = responses.response(*status, answer("Refused", "Problem", "application/problem+json"));
     }
     operation.responses(responses.build())
