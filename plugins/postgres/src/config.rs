@@ -26,7 +26,7 @@ pub(crate) struct TargetConfig {
     pub(crate) tls: Tls,
     /// PBKDF2 iterations of the verifiers that we make.
     pub(crate) scram_iterations: NonZeroU32,
-    /// Connections for mints. Two more are kept for everything else, so that ending never waits for making.
+    /// Connections for mints. There are others for everything else, so that ending never waits for making.
     pub(crate) connections: usize,
     /// Longest time that one statement of ours may take.
     pub(crate) statement_timeout: Duration,

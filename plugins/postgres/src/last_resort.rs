@@ -54,7 +54,8 @@ impl LastResort {
             let mut state = self.state();
             let fresh = |at: Option<Instant>, max| at.is_some_and(|at: Instant| at.elapsed() < max);
             let young = fresh(state.made, AGE_MAX);
-            if if young { fresh(state.heard, HEARD_HOLDS) } else { fresh(state.tried, TRY_AGAIN) } {
+            let seen_to = if young { fresh(state.heard, HEARD_HOLDS) } else { fresh(state.tried, TRY_AGAIN) };
+            if seen_to {
                 return;
             }
             let now = Some(Instant::now());
