@@ -4,7 +4,8 @@ mod broker;
 mod parts;
 mod story;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use broker::DevBroker;
 use parts::Parts;
@@ -17,25 +18,61 @@ pub struct DevArgs {
     pub demo: bool,
 }
 
-/// Runs the playground until Ctrl-C, or the demo to its end. Nothing is left behind.
+/// Runs the playground until Ctrl-C, or the demo to its end. Nothing is left behind, also when a signal ends it.
 ///
 /// # Errors
 /// What could not be made, or what was not as told.
 pub async fn run(args: DevArgs) -> anyhow::Result<()> {
-    if args.demo { story::tell().await } else { keep_running().await }
+    let mut stop = Stop::hear()?;
+    if !args.demo {
+        return keep_running(&mut stop).await;
+    }
+    tokio::select! {
+        told = story::tell() => told,
+        () = stop.heard() => bail!("the demo was stopped before its end"),
+    }
 }
 
-async fn keep_running() -> anyhow::Result<()> {
+async fn keep_running(stop: &mut Stop) -> anyhow::Result<()> {
     println!("Starting a PostgreSQL, a development CA and a broker on SQLite, all throwaway ...");
-    let parts = Parts::make().await?;
-    let mut broker = DevBroker::start(&parts).await?;
+    let (parts, mut broker) = tokio::select! {
+        made = make() => made?,
+        () = stop.heard() => return Ok(()),
+    };
     print!("{}", invitation(&parts, &broker));
     tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("Ctrl-C cannot be heard")?,
-        ended = broker.ended() => anyhow::bail!("the broker ended by itself: {ended}"),
+        // Ctrl-C reaches the broker too: that it ends then is no news.
+        biased;
+        () = stop.heard() => {}
+        ended = broker.ended() => bail!("the broker ended by itself: {ended}"),
     }
     println!("\nStopping; nothing is left behind.");
     broker.stop().await
+}
+
+async fn make() -> anyhow::Result<(Parts, DevBroker)> {
+    let parts = Parts::make().await?;
+    let broker = DevBroker::start(&parts).await?;
+    Ok((parts, broker))
+}
+
+/// The signals that end a program: left alone they would end this one without its putting anything away.
+struct Stop([Signal; 3]);
+
+impl Stop {
+    fn hear() -> anyhow::Result<Self> {
+        let hear = |kind| signal(kind).context("signals cannot be heard");
+        Ok(Self([hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?, hear(SignalKind::hangup())?]))
+    }
+
+    async fn heard(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 fn invitation(parts: &Parts, broker: &DevBroker) -> String {
