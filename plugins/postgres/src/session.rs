@@ -154,10 +154,13 @@ impl Sessions {
     /// # Errors
     /// [`EngineError::Retry`].
     pub(crate) async fn fingerprint(&self, limit: Duration) -> Result<Fingerprint, EngineError> {
-        match self.heard.lately() {
-            Some(heard) => Ok(heard),
-            None => Ok(self.other(limit).await?.facts().fingerprint.clone()),
+        if let Some(heard) = self.heard.lately() {
+            return Ok(heard);
         }
+        let mut session = self.other(limit).await?;
+        // One from the pool may have been lost since it was last used.
+        session.run("SELECT 1").await.map_err(|e| e.repeatable("asking which server it is"))?;
+        Ok(session.facts().fingerprint.clone())
     }
 
     async fn unkept(
@@ -180,7 +183,6 @@ impl Sessions {
         keep: bool,
         permit: OwnedSemaphorePermit,
     ) -> Session {
-        self.heard.note(Some(&open.facts.fingerprint));
         let (lane, heard) = (Arc::clone(lane), Arc::clone(&self.heard));
         Session { open: Some(open), lane, limit, at_rest: true, keep, heard, _permit: permit }
     }
@@ -220,6 +222,7 @@ impl Sessions {
             return Err(format!("the session is {:?} in {:?}, not as asked", facts.user, facts.database));
         }
         self.pins_of.store(major, Ordering::Relaxed);
+        self.heard.note(Some(&facts.fingerprint));
         let now = Instant::now();
         Ok(Open { connection, facts: Arc::new(facts), born: now, rested: now })
     }
