@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use leasehold_client::Client;
-use leasehold_client::wire::DecisionRequest;
+use leasehold_client::wire::{DecisionRequest, RevokeManyRequest, Selector};
 use leasehold_testkit::{Broker, PgFixture, wait_until};
 use sqlx::{Connection, SqliteConnection};
 
@@ -77,9 +77,24 @@ async fn without_space_for_the_audit_log_nothing_is_handed_out_but_ending_goes_o
     let left = [held[1].lease.account.clone()].into();
     wait_until(SOON, "one account to be left", || async { stage.accounts().await == left }).await;
 
+    let all_of_role = RevokeManyRequest::of(Selector::Role(ROLE.into()));
+    let order = stage.client(&broker, OPERATOR).revoke_many(&all_of_role).await.expect("nor does an order for many");
+    assert_eq!(order.matched, 1);
+    wait_until(SOON, "no account to be left", || async { stage.accounts().await.is_empty() }).await;
+
     limit_files(&broker, None);
     wait_until(SOON, "it to be ready again", || async { is_ready(&broker).await }).await;
-    mint(&client, "10m").await.expect("it mints again");
+    let minted = mint(&client, "10m").await.expect("it mints again");
+    // Who ended what is on record, and what waited comes before what is handed out afterwards.
+    let log = std::fs::read_to_string(stage.config.audit_path()).expect("the audit log");
+    let line_with =
+        |text: &str| log.lines().position(|line| line.contains(text)).unwrap_or_else(|| panic!("no {text}"));
+    let order = order.order.expect("an order has an id");
+    assert!(line_with(&order) < line_with(&minted.lease.id), "{log}");
+    assert!(
+        log.lines().any(|line| line.contains("\"action\":\"revoke\"") && line.contains(&held[0].lease.id)),
+        "{log}"
+    );
     let on_record = || {
         let log = std::fs::read_to_string(stage.config.audit_path()).expect("the audit log");
         let revoked = |line: &&str| line.contains(&held[0].lease.id) && line.contains("\"revoked\"");

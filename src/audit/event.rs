@@ -94,6 +94,11 @@ pub enum Event {
         /// How many, by reason, since the last such line.
         counts: BTreeMap<String, u64>,
     },
+    /// Refusals for want of a grant beyond the audited rate.
+    RefusalsCounted {
+        /// How many, of all identities together, since the last such line.
+        count: u64,
+    },
     /// An operator's deed that is no lease's: reconcile, forget, revoke in bulk.
     Operation {
         /// Which.
@@ -147,4 +152,7 @@ pub enum Event {
         /// Since when.
         since: Timestamp,
     },
+    /// An event that waited in the store, with its own JSON.
+    #[serde(untagged)]
+    Kept(serde_json::Map<String, serde_json::Value>),
 }

@@ -1,6 +1,7 @@
 //! Decide, and put the decision on record before anything is done (law 2).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use leasehold_sdk::{LeaseId, random};
 
@@ -9,6 +10,7 @@ use crate::audit::Event;
 use crate::domain::caller::{Caller, Proof};
 use crate::domain::grant::Action;
 use crate::policy::{self, Decision, Question, Rules};
+use crate::store::{OutboxEntry, StoreError};
 
 /// A decision that allowed something, on record. Only [`Broker::authorize`] makes one.
 #[derive(Debug)]
@@ -75,37 +77,88 @@ impl Broker {
         deed: Deed<'_>,
     ) -> Result<Permit, Failure> {
         let decision = self.would(rules, caller, &deed);
-        if !decision.allowed() {
-            self.rates.refusal(caller.id.as_str())?;
+        if !decision.allowed()
+            && let Err(too_often) = self.rates.refusal(caller.id.as_str())
+        {
+            self.refusals_counted.fetch_add(1, Ordering::Relaxed);
+            return Err(too_often);
         }
-        let decision_id = new_decision_id();
-        self.metrics.decision(deed.action.as_str(), decision.allowed());
-        let (grant, reason) = match &decision {
-            Decision::Allowed { grant } => (Some(grant.clone()).filter(|g| !g.is_empty()), None),
-            Decision::Denied(why) => (None, Some(why.to_string())),
+        let Decided { decision_id, reason, event } = self.describe(&decision, caller, request, deed);
+        let written = match self.audit_is_behind.load(Ordering::Acquire) {
+            // Lines of endings were there first.
+            true if reason.is_none() => {
+                let why = "lines that wait in the store are written first".to_owned();
+                return Err(Failure::AuditAway { why });
+            }
+            _ => self.audit.write(event).await,
         };
-        let Proof::Certificate { sha256, .. } = &caller.proof;
-        let written = self
-            .audit
-            .write(Event::Decision {
-                decision_id: decision_id.clone(),
-                request_id: request.0.clone(),
-                identity: caller.id.to_string(),
-                cert_sha256: sha256.clone(),
-                action: deed.action.to_string(),
-                role: deed.role.map(|role| policy::cut(role).into_owned()),
-                lease: deed.lease,
-                params: deed.params.clone(),
-                allowed: decision.allowed(),
-                grant,
-                reason: reason.clone(),
-                dangerous: deed.dangerous,
-            })
-            .await;
         match reason {
             // A refusal stands whether or not it could be recorded.
             Some(reason) => Err(Failure::Denied { decision_id, reason }),
             None => written.map(|()| Permit { decision_id }).map_err(Failure::from),
         }
     }
+
+    /// Decides on an end. Ending never waits for audit (law 2): the line that permits it is kept in the store, durably and
+    /// before the end, and written from there.
+    ///
+    /// # Errors
+    /// [`Failure::Denied`] and [`Failure::Limit`] as for [`Broker::authorize`]; [`Failure::StoreAway`].
+    pub(super) async fn authorize_end(
+        &self,
+        rules: &Rules,
+        caller: &Caller,
+        request: &RequestId,
+        deed: Deed<'_>,
+    ) -> Result<Permit, Failure> {
+        let decision = self.would(rules, caller, &deed);
+        if !decision.allowed() {
+            return self.authorize(rules, caller, request, deed).await;
+        }
+        let Decided { decision_id, event, .. } = self.describe(&decision, caller, request, deed);
+        self.keep_for_audit(&event).await?;
+        Ok(Permit { decision_id })
+    }
+
+    /// Puts a line into the store, from where it goes to the log.
+    pub(super) async fn keep_for_audit(&self, event: &Event) -> Result<(), StoreError> {
+        if let Ok(serde_json::Value::Object(event)) = serde_json::to_value(event) {
+            self.store.outbox_add(self.clock.now(), &OutboxEntry::Event(event)).await?;
+            self.changes.outbox.notify_one();
+        }
+        Ok(())
+    }
+
+    fn describe(&self, decision: &Decision, caller: &Caller, request: &RequestId, deed: Deed<'_>) -> Decided {
+        self.metrics.decision(deed.action.as_str(), decision.allowed());
+        let (grant, reason) = match decision {
+            Decision::Allowed { grant } => (Some(grant.clone()).filter(|g| !g.is_empty()), None),
+            Decision::Denied(why) => (None, Some(why.to_string())),
+        };
+        let Proof::Certificate { sha256, .. } = &caller.proof;
+        let decision_id = new_decision_id();
+        let event = Event::Decision {
+            decision_id: decision_id.clone(),
+            request_id: request.0.clone(),
+            identity: caller.id.to_string(),
+            cert_sha256: sha256.clone(),
+            action: deed.action.to_string(),
+            role: deed.role.map(|role| policy::cut(role).into_owned()),
+            lease: deed.lease,
+            params: deed.params.clone(),
+            allowed: decision.allowed(),
+            grant,
+            reason: reason.clone(),
+            dangerous: deed.dangerous,
+        };
+        Decided { decision_id, reason, event }
+    }
+}
+
+/// A decision and its line.
+struct Decided {
+    decision_id: String,
+    /// Why not, if not.
+    reason: Option<String>,
+    event: Event,
 }

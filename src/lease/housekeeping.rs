@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::Broker;
 use crate::audit::Event;
-use crate::store::{OutboxLine, StoreError};
+use crate::store::{OutboxEntry, OutboxLine, StoreError};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(2);
 
 /// Longest wait for a bell before the outbox is looked at again.
 const OUTBOX_LOOK: Duration = Duration::from_secs(1);
+
+/// Between two lines that count refusals.
+const COUNT_EVERY: Duration = Duration::from_secs(60);
 
 /// Lines moved from the outbox to the log at once.
 const OUTBOX_BATCH: usize = 500;
@@ -40,9 +44,10 @@ pub(super) async fn outbox(broker: Arc<Broker>, mut stop: watch::Receiver<bool>)
         let stopping = *stop.borrow();
         match broker.move_lines().await {
             Ok(0) if stopping => return,
-            Ok(0) => {}
+            Ok(0) => broker.audit_is_behind.store(false, Ordering::Release),
             Ok(_) => continue,
             Err(e) => {
+                broker.audit_is_behind.store(true, Ordering::Release);
                 tracing::warn!(error = %e, "audit lines of endings wait in the store");
                 if stopping {
                     return;
@@ -62,6 +67,20 @@ pub(super) async fn refused_handshakes(broker: Arc<Broker>, mut stop: watch::Rec
     tokio::select! {
         () = broker.gate.run(&broker.audit) => {}
         _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// Puts the number of refusals that were too many for lines of their own on record, once a minute.
+pub(super) async fn refusals(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        tokio::select! {
+            () = tokio::time::sleep(COUNT_EVERY) => {}
+            _ = stop.changed() => {}
+        }
+        let count = broker.refusals_counted.swap(0, Ordering::Relaxed);
+        if count > 0 && broker.audit.write(Event::RefusalsCounted { count }).await.is_err() {
+            broker.refusals_counted.fetch_add(count, Ordering::Relaxed);
+        }
     }
 }
 
@@ -112,5 +131,14 @@ impl Broker {
 }
 
 fn event_of(line: OutboxLine) -> Event {
-    Event::Lease { change: line.change, changed_at: line.at, expires_at: None, outbox: Some(line.number) }
+    match line.entry {
+        OutboxEntry::Lease(change) => {
+            Event::Lease { change, changed_at: line.at, expires_at: None, outbox: Some(line.number) }
+        }
+        OutboxEntry::Event(mut event) => {
+            event.insert("changed_at".into(), line.at.to_string().into());
+            event.insert("outbox".into(), line.number.into());
+            Event::Kept(event)
+        }
+    }
 }

@@ -54,7 +54,6 @@ impl Broker {
         let current = self.current();
         let lease_id = LeaseId::at(self.clock.now());
         let mut deed = Deed::on_role(Action::Mint, &ask.role, &ask.params);
-        deed.lease = Some(lease_id);
         if !self.would(&current.config.rules, caller, &deed).allowed() {
             return Err(self
                 .authorize(&current.config.rules, caller, request, deed)
@@ -73,6 +72,7 @@ impl Broker {
             return Err(Failure::ClockOff { why });
         }
         let fingerprint = target.fingerprint_known().await.map_err(|e| away(target, &e))?;
+        deed.lease = Some(lease_id);
         deed.dangerous = target.vet(role).await.map_err(|e| away(target, &e))?;
         self.authorize(&current.config.rules, caller, request, deed).await?;
         failpoint::hit("mint.decided");

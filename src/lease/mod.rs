@@ -23,7 +23,7 @@ mod tasks;
 mod view;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use leasehold_sdk::{Credential, LeaseId, Timestamp};
@@ -63,6 +63,10 @@ pub struct Broker {
     surveys: Surveys,
     tasks: Tasks,
     stopping: AtomicBool,
+    /// Lines wait in the store because the log did not take them: they come first when it does again (law 2).
+    audit_is_behind: AtomicBool,
+    /// Refusals that were too many to be put on record one by one.
+    refusals_counted: AtomicU64,
     /// Who the broker is, for the leases that it adopts.
     own_id: leasehold_identity::SpiffeId,
     /// The id of the audit chain: one per cluster and store.
@@ -178,6 +182,9 @@ impl Broker {
         }
         if !self.audit.writable() {
             problems.push(("audit", "a required sink takes no lines; the log has more".to_owned()));
+        }
+        if self.audit_is_behind.load(Ordering::Acquire) {
+            problems.push(("audit", "lines that wait in the store are written first".to_owned()));
         }
         if let Some(why) = self.clock.trouble() {
             problems.push(("clock", why));

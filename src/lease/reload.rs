@@ -1,7 +1,7 @@
 //! Start, reload and stop of the broker's loops.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -86,6 +86,8 @@ impl Broker {
             surveys: Surveys::new(store.newest_lease().await?, store.holds().await?),
             tasks: Tasks::new(),
             stopping: AtomicBool::new(false),
+            audit_is_behind: AtomicBool::new(false),
+            refusals_counted: AtomicU64::new(0),
             store,
             audit,
             metrics,
@@ -111,6 +113,7 @@ impl Broker {
                 tokio::spawn(housekeeping::rounds(self.clone(), stop.clone())),
                 tokio::spawn(housekeeping::outbox(self.clone(), stop.clone())),
                 tokio::spawn(housekeeping::refused_handshakes(self.clone(), stop.clone())),
+                tokio::spawn(housekeeping::refusals(self.clone(), stop.clone())),
             ]
         });
         let current = self.current();

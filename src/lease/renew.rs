@@ -14,7 +14,7 @@ use crate::domain::grant::Action;
 use crate::domain::lease::{Lease, State};
 use crate::domain::ttl::Lifetimes;
 use crate::engine::TargetHandle;
-use crate::store::Row;
+use crate::store::{LeaseChange, OutboxEntry, Row};
 
 impl Broker {
     /// Moves the end of an active lease of the caller's own; the grant is checked again. Run to its end even when nobody
@@ -91,7 +91,8 @@ impl Broker {
         let event = Event::Lease { change: change.clone(), changed_at, expires_at, outbox: None };
         let Err(unwritten) = self.audit.write(event).await else { return Ok(()) };
         let note = Some(format!("renewed until {}", renewed.expires_at));
-        self.store.outbox_add(changed_at, &crate::store::LeaseChange { note, ..change }).await?;
+        let entry = OutboxEntry::Lease(LeaseChange { note, ..change });
+        self.store.outbox_add(changed_at, &entry).await?;
         Err(unwritten.into())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use leasehold_sdk::LeaseId;
 
-use super::authorize::{Deed, new_decision_id, no_params};
+use super::authorize::{Deed, Permit, new_decision_id, no_params};
 use super::{Broker, Failure, ManyAsk, Matching, OrderTaken, RequestId};
 use crate::audit::Event;
 use crate::domain::caller::Caller;
@@ -41,17 +41,11 @@ impl Broker {
         if !own && !self.may_see(&rules, caller, &lease) {
             return Err(Failure::NotFound);
         }
-        if !self.would(&rules, caller, &deed).allowed() {
-            self.authorize(&rules, caller, request, deed).await?;
-            return Err(Failure::NotFound);
-        }
+        self.authorize_end(&rules, caller, request, deed).await?;
         let mut news = self.changes.listen();
-        let by = if own { EndedBy::Caller } else { EndedBy::Operator };
-        let end = async { if lease.state.is_live() { self.end_now(id, by).await } else { Ok(()) } };
-        // Ending never waits for audit (law 2), nor for a sink that hangs: the line is handed in first, and not waited for.
-        // A permit that could not be recorded is still a permit to end.
-        let (_, ended) = tokio::join!(self.authorize(&rules, caller, request, deed), end);
-        ended?;
+        if lease.state.is_live() {
+            self.end_now(id, if own { EndedBy::Caller } else { EndedBy::Operator }).await?;
+        }
         self.wait_until(&mut news, id, WAIT_FOR_DEAD, |l| !l.state.is_live()).await
     }
 
@@ -93,24 +87,18 @@ impl Broker {
         // All of one's own, as each of one's own.
         deed.own = matches!(&ask.matching, Matching::Identity(id) if *id == caller.id);
         let by = if deed.own { EndedBy::Caller } else { EndedBy::Operator };
-        let decision_id = match self.authorize(&current.config.rules, caller, request, deed).await {
-            Ok(permit) => permit.decision_id,
-            Err(Failure::AuditAway { .. }) => new_decision_id(),
-            Err(refused) => return Err(refused),
-        };
+        let Permit { decision_id } = self.authorize_end(&current.config.rules, caller, request, deed).await?;
         let filter = filter_of(&ask.matching);
         let matched = self.store.count_live(&filter).await?;
         if ask.dry_run {
             return Ok(OrderTaken { order: None, matched });
         }
         expected(matched, ask.expect, current.config.limits.bulk_revoke_unexpected_max)?;
-        let ended = self.store.end_matching(&filter, by, self.clock.now()).await?;
         let order = new_decision_id().replace("d-", "o-");
-        let detail = serde_json::json!({ "order": order, "matching": format!("{:?}", ask.matching), "ended": ended });
-        let record = Event::Operation { operation: "revoke_many".into(), decision_id, detail };
-        if let Err(e) = self.audit.write(record).await {
-            tracing::error!(error = %e, order = %order, ended, "a bulk revocation could not be put on record at once");
-        }
+        let detail =
+            serde_json::json!({ "order": order, "matching": format!("{:?}", ask.matching), "matched": matched });
+        self.keep_for_audit(&Event::Operation { operation: "revoke_many".into(), decision_id, detail }).await?;
+        let ended = self.store.end_matching(&filter, by, self.clock.now()).await?;
         self.changes.outbox.notify_one();
         self.changes.ring_all();
         Ok(OrderTaken { order: Some(order), matched: ended })

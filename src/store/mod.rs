@@ -290,22 +290,44 @@ pub trait Outbox: Send + Sync {
     /// The oldest lines.
     async fn outbox(&self, limit: usize) -> Result<Vec<OutboxLine>, StoreError>;
 
-    /// Adds a line that the log did not take when it should have.
-    async fn outbox_add(&self, at: Timestamp, change: &LeaseChange) -> Result<(), StoreError>;
+    /// Adds a line: of what orders an end, before it is carried out, or of what the log did not take when it should have.
+    async fn outbox_add(&self, at: Timestamp, entry: &OutboxEntry) -> Result<(), StoreError>;
 
     /// Drops the lines up to and including `number`: they are in the log.
     async fn outbox_done(&self, number: i64) -> Result<(), StoreError>;
 }
 
-/// A change of a lease that the audit log must still take.
+/// What the audit log must still take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxLine {
     /// Its place; lines are numbered without reuse.
     pub number: i64,
-    /// When it changed.
+    /// When it happened.
     pub at: Timestamp,
-    /// The lease's new state, with why, its error and attempts.
-    pub change: LeaseChange,
+    /// What happened.
+    pub entry: OutboxEntry,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(untagged)]
+pub enum OutboxEntry {
+    /// A lease changed its state.
+    Lease(LeaseChange),
+    /// An event of the audit log's own vocabulary, as its JSON.
+    Event(serde_json::Map<String, serde_json::Value>),
+}
+
+impl Eq for OutboxEntry {}
+
+impl OutboxEntry {
+    /// The change of a lease, if it is one.
+    pub fn change(&self) -> Option<&LeaseChange> {
+        match self {
+            Self::Lease(change) => Some(change),
+            Self::Event(_) => None,
+        }
+    }
 }
 
 /// One change of a lease's state, for the audit log.

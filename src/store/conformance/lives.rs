@@ -2,7 +2,7 @@
 
 use leasehold_sdk::LeaseId;
 
-use super::super::{AuditHead, Inserted, Outcome, Scope, Settled, Store, StoreError, Turn};
+use super::super::{AuditHead, Inserted, LeaseChange, OutboxLine, Outcome, Scope, Settled, Store, StoreError, Turn};
 use super::{active, at, identity, new_lease, pending, receipt};
 use crate::domain::lease::{EndedBy, State};
 
@@ -66,9 +66,9 @@ async fn a_lease_lives_renews_and_ends(store: &dyn Store) {
     assert!(store.renew(lease.id, at(90_000)).await.unwrap().is_none());
     let lines = store.outbox(10).await.unwrap();
     assert_eq!(lines.len(), 1);
-    assert_eq!((lines[0].at, lines[0].change.state), (at(12_000), State::Revoking));
-    assert_eq!(lines[0].change.ended_by, Some(EndedBy::Caller));
-    assert_eq!((lines[0].change.lease, &lines[0].change.identity), (lease.id, &identity("a")));
+    assert_eq!((lines[0].at, change_of(&lines[0]).state), (at(12_000), State::Revoking));
+    assert_eq!(change_of(&lines[0]).ended_by, Some(EndedBy::Caller));
+    assert_eq!((change_of(&lines[0]).lease, &change_of(&lines[0]).identity), (lease.id, &identity("a")));
 
     let claimed = store.claim_due("t", Turn::First, Scope::Due, at(12_000), at(13_000), 10).await.unwrap();
     assert_eq!(claimed.iter().map(|r| r.lease.id).collect::<Vec<_>>(), [lease.id]);
@@ -107,7 +107,7 @@ async fn a_try_that_fails_comes_again(store: &dyn Store) {
     assert_eq!(store.claim_due("t", Turn::Again, Scope::Due, at(30_000), at(40_000), 10).await.unwrap().len(), 1);
     store.settle(vec![Settled { id: lease.id, outcome: Outcome::Dead }], at(30_001)).await.unwrap();
     let last = store.outbox(10).await.unwrap().pop().unwrap();
-    assert_eq!((last.change.state, last.change.attempts), (State::Revoked, 1));
+    assert_eq!((change_of(&last).state, change_of(&last).attempts), (State::Revoked, 1));
 }
 
 async fn while_expiry_is_held_only_what_was_asked_for_is_claimed(store: &dyn Store) {
@@ -134,7 +134,7 @@ async fn what_was_never_made_is_closed_at_once(store: &dyn Store) {
     let closed = store.get(lease.id).await.unwrap().unwrap().lease;
     assert_eq!((closed.state, closed.ended_by), (State::Revoked, Some(EndedBy::Failed)));
     let lines = store.outbox(10).await.unwrap();
-    assert_eq!(lines.iter().map(|l| l.change.state).collect::<Vec<_>>(), [State::Revoking, State::Revoked]);
+    assert_eq!(lines.iter().map(|l| change_of(l).state).collect::<Vec<_>>(), [State::Revoking, State::Revoked]);
     assert_eq!(store.due_and_live(at(99_999)).await.unwrap(), (0, 0));
     // Only a pending one: what is being ended may exist.
     let other = active(store, "r", "t", "a").await;
@@ -191,7 +191,7 @@ async fn every_outcome_closes_as_it_says(store: &dyn Store) {
 
     let lines = store.outbox(100).await.unwrap();
     assert_eq!(lines.len(), 4 + 3);
-    assert!(lines.iter().any(|l| l.change.note == note && l.change.state == State::Revoked));
+    assert!(lines.iter().any(|l| change_of(l).note == note && change_of(l).state == State::Revoked));
     assert!(lines.windows(2).all(|w| w[0].number < w[1].number));
     store.outbox_done(lines[4].number).await.unwrap();
     assert_eq!(store.outbox(1).await.unwrap(), lines[5..6]);
@@ -252,4 +252,8 @@ async fn what_was_answered_is_there_after_reopening<S: Store + 'static>(open: &i
     assert_eq!(store.get(kept.id).await.unwrap().unwrap().receipt, Some(receipt()));
     let due = store.claim_due("t", Turn::First, Scope::Due, at(6), at(7), 10).await.unwrap();
     assert_eq!(due.iter().map(|r| r.lease.id).collect::<Vec<_>>(), [ended.id]);
+}
+
+fn change_of(line: &OutboxLine) -> &LeaseChange {
+    line.entry.change().expect("a lease's line")
 }

@@ -246,8 +246,13 @@ impl Model {
         let due = live.clone().filter(|l| l.wake() <= self.now()).count() as u64;
         assert_eq!(store.due_and_live(self.now()).await.unwrap(), (due, live.count() as u64));
         // Lines of one step may come in any order, so they are compared as a set; each lease's own are in its order.
-        let mut lines: Vec<_> =
-            store.outbox(10_000).await.unwrap().into_iter().map(|l| (l.change.lease, l.change.state)).collect();
+        let mut lines: Vec<_> = store
+            .outbox(10_000)
+            .await
+            .unwrap()
+            .into_iter()
+            .filter_map(|l| l.entry.change().map(|c| (c.lease, c.state)))
+            .collect();
         let mut expected = self.lines.clone();
         lines.sort_by_key(|l| l.0);
         expected.sort_by_key(|l| l.0);

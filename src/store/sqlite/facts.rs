@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use leasehold_sdk::{ClusterName, LeaseId, StoreTag, Timestamp, clock};
 use sqlx::SqliteConnection;
 
-use super::super::{AuditHead, Facts, LeaseChange, Outbox, OutboxLine, StoreError};
+use super::super::{AuditHead, Facts, Outbox, OutboxEntry, OutboxLine, StoreError};
 use super::Sqlite;
 use super::leases::bound;
 use super::outcome::failed;
@@ -116,8 +116,8 @@ impl Outbox for Sqlite {
         lines.iter().map(line).collect()
     }
 
-    async fn outbox_add(&self, at: Timestamp, change: &LeaseChange) -> Result<(), StoreError> {
-        let change = serde_json::to_string(change).map_err(|e| StoreError::Damaged(e.to_string()))?;
+    async fn outbox_add(&self, at: Timestamp, entry: &OutboxEntry) -> Result<(), StoreError> {
+        let change = serde_json::to_string(entry).map_err(|e| StoreError::Damaged(e.to_string()))?;
         self.write(Note::OutboxLine(at, change)).await
     }
 
@@ -128,9 +128,9 @@ impl Outbox for Sqlite {
 
 fn line(row: &sqlx::sqlite::SqliteRow) -> Result<OutboxLine, StoreError> {
     let number = rows::get(row, "number")?;
-    let change = serde_json::from_str(&rows::get::<String>(row, "change")?)
+    let entry = serde_json::from_str(&rows::get::<String>(row, "change")?)
         .map_err(|e| StoreError::Damaged(format!("line {number} of its outbox: {e}")))?;
-    Ok(OutboxLine { number, at: rows::time(row, "at")?, change })
+    Ok(OutboxLine { number, at: rows::time(row, "at")?, entry })
 }
 
 fn lease_id(text: String) -> Result<LeaseId, StoreError> {
