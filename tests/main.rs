@@ -10,6 +10,7 @@ mod decisions;
 mod demo;
 mod disk_full;
 mod docs;
+mod ground;
 mod house_rules;
 mod life;
 mod limits;

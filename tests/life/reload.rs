@@ -8,7 +8,7 @@ use crate::stage::{BILLING, ROLE, Rights, SOON, Stage, mint, mint_of, refusal};
 async fn stage() -> (Stage, ConfigFile) {
     let pg = PgFixture::shared(leasehold_testkit::distribution()).await;
     let stage = Stage::new(pg, Rights::CreateRole).await;
-    let bare = Stage::bare(stage.config.dir(), &stage.cluster);
+    let bare = Stage::bare(&stage);
     (stage.with_target("ttl = \"10m\""), bare)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use leasehold_testkit::{Broker, PgFixture, Proxy, wait_until};
 
-use crate::stage::{BILLING, ROLE, Raw, Rights, SOON, Stage, end, mint};
+use crate::stage::{BILLING, Line, ROLE, Rights, SOON, Stage, end, mint, request};
 
 /// A warm broker that reaches its database through a proxy, so that a mint can be held in the middle.
 async fn behind_proxy() -> (Stage, Proxy, Broker) {
@@ -25,6 +25,11 @@ fn create(stage: &Stage) -> String {
     format!("CREATE ROLE \"lh_{}_", stage.cluster)
 }
 
+/// Sends a request for a credential, and does not wait for the answer.
+async fn ask(line: &mut Line) {
+    line.send(request("POST", &format!("/v1/credentials/{ROLE}"), None)).await.expect("send the request");
+}
+
 /// Waits until the newest lease has ended because its credential could not be delivered; no account is left.
 async fn ends_undelivered(stage: &Stage, broker: &Broker) {
     wait_until(SOON, "the undelivered lease to end", || async {
@@ -39,11 +44,11 @@ async fn ends_undelivered(stage: &Stage, broker: &Broker) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_resets_before_the_answer() {
     let (stage, proxy, broker) = behind_proxy().await;
-    let mut raw = Raw::connect(&stage, &broker, BILLING).await;
+    let mut line = stage.line(&broker, BILLING).await;
     proxy.hold(&create(&stage));
-    raw.ask_for_credential().await;
+    ask(&mut line).await;
     proxy.wait_caught(1, SOON).await;
-    drop(raw);
+    drop(line);
     proxy.mend();
     ends_undelivered(&stage, &broker).await;
 }
@@ -51,11 +56,11 @@ async fn a_client_that_resets_before_the_answer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_closes_before_the_answer() {
     let (stage, proxy, broker) = behind_proxy().await;
-    let mut raw = Raw::connect(&stage, &broker, BILLING).await;
+    let mut line = stage.line(&broker, BILLING).await;
     proxy.hold(&create(&stage));
-    raw.ask_for_credential().await;
+    ask(&mut line).await;
     proxy.wait_caught(1, SOON).await;
-    raw.close().await;
+    line.close().await;
     proxy.mend();
     ends_undelivered(&stage, &broker).await;
 }
@@ -63,24 +68,24 @@ async fn a_client_that_closes_before_the_answer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_resets_with_the_answer_unread() {
     let (stage, _proxy, broker) = behind_proxy().await;
-    let mut raw = Raw::connect(&stage, &broker, BILLING).await;
-    raw.ask_for_credential().await;
+    let mut line = stage.line(&broker, BILLING).await;
+    ask(&mut line).await;
     wait_until(SOON, "the mint to be answered", || async {
         stage.leases(&broker).await.first().is_some_and(|lease| lease.state == "active")
     })
     .await;
-    drop(raw);
+    drop(line);
     ends_undelivered(&stage, &broker).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_reads_and_closes_keeps_its_credential() {
     let (stage, _proxy, broker) = behind_proxy().await;
-    let mut raw = Raw::connect(&stage, &broker, BILLING).await;
-    raw.ask_for_credential().await;
-    let answer = raw.read_until("\"password\"").await;
+    let mut line = stage.line(&broker, BILLING).await;
+    ask(&mut line).await;
+    let answer = line.read_until("\"password\"").await;
     assert!(answer.starts_with("HTTP/1.1 201"), "it was refused");
-    raw.close().await;
+    line.close().await;
     // A connection that has ended is told at once; a later request shows that the broker has been round since.
     let client = stage.client(&broker, BILLING);
     for _ in 0..3 {

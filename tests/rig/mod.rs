@@ -1,61 +1,32 @@
 //! A broker with everything around it, for tests that talk to its API and its command line as others would.
 
-mod http;
 mod stranger;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Output;
-use std::sync::Arc;
-use std::time::Duration;
 
-use leasehold_client::wire::{Credential, DatabaseCredential, Lease, LeaseQuery, MintRequest};
-use leasehold_client::{Client, ClientError, Settings};
-use leasehold_identity::Identity;
-use leasehold_testkit::{
-    Admin, Broker, BrokerOptions, ConfigFile, Installation, PgFixture, Svid, TestCa, distribution, unique,
-};
+use leasehold_client::wire::{DatabaseCredential, Lease, MintRequest};
+use leasehold_client::{Client, ClientError};
+use leasehold_testkit::{Broker, ConfigFile, Installation, PgFixture, Svid, distribution};
 use serde_json::Value;
-use tempfile::TempDir;
 
-pub use http::{Answer, Line, request};
+use crate::ground::{self, Group, Rights, TARGET, mint_of};
+
+pub use crate::ground::{Answer, BILLING, Ground, Line, OPERATOR, SOON, for_ttl, load, request};
 pub use stranger::{Stranger, hello_of_tls_1_2};
 
-/// Longer than anything here takes on a busy machine.
-pub const SOON: Duration = Duration::from_secs(60);
-
-/// May mint [`READ`].
-pub const BILLING: &str = "/billing";
 /// May mint [`TENANT`], for the tenants 40 to 49.
 pub const TENANTS: &str = "/tenants";
 /// May see every lease.
 pub const AUDITOR: &str = "/auditor";
-/// May see and end every lease, and run the broker.
-pub const OPERATOR: &str = "/operator";
 /// Has a good SVID and no grant.
 pub const STRANGER: &str = "/stranger";
 
-/// A role without params, for 10 minutes, at most an hour.
+/// A role without params, which [`BILLING`] may mint: for 10 minutes, at most an hour.
 pub const READ: &str = "orders-read";
 /// A role with the param `tenant`, which its logins have as the setting `app.tenant`.
 pub const TENANT: &str = "orders-tenant";
-/// The target of both.
-pub const TARGET: &str = "orders";
-
-/// What a configuration is made from before there is a broker.
-pub struct Ground {
-    /// The database.
-    pub pg: PgFixture,
-    /// Who issues SVIDs in `dev.local`.
-    pub ca: TestCa,
-    /// The broker's login in the database.
-    pub admin: Admin,
-    /// A group that may read `orders`.
-    pub group: String,
-    /// The broker's cluster.
-    pub cluster: String,
-    dir: TempDir,
-}
 
 /// A broker that runs.
 pub struct Rig {
@@ -75,16 +46,7 @@ impl Ground {
 
     /// On the shared server of this version.
     pub async fn on(postgres: Installation) -> Self {
-        let pg = PgFixture::shared(postgres).await;
-        let group = pg.reader_group().await;
-        let admin = pg.superuser_admin().await;
-        let dir = tempfile::tempdir().expect("a directory");
-        Self { pg, ca: TestCa::new("dev.local"), admin, group, cluster: unique("api"), dir }
-    }
-
-    /// The broker's directory.
-    pub fn dir(&self) -> &std::path::Path {
-        self.dir.path()
+        Self::in_database(PgFixture::shared(postgres).await, Rights::Superuser, Group::Reader).await
     }
 
     /// The configuration that most tests want, with the files that it names.
@@ -103,33 +65,24 @@ impl Ground {
     }
 
     /// A target and nothing that can be asked for.
-    pub fn bare_config(&self) -> ConfigFile {
+    fn bare_config(&self) -> ConfigFile {
         self.ca.equip_broker(self.dir());
-        // Few iterations: no password of these tests is worth guessing, and the machine has better things to do.
-        ConfigFile::new(self.dir(), &self.cluster, self.ca.trust_domain())
-            .limit("revoke_retry_milliseconds_min", 100)
-            .postgres(TARGET, &self.admin.url, &self.admin.password, "scram_iterations = 64")
+        self.target(self.empty_config(), &self.admin.url, "")
     }
 
     /// Starts a broker with this configuration.
     pub async fn start(self, config: ConfigFile) -> Rig {
-        let options = BrokerOptions::new(env!("CARGO_BIN_EXE_leasehold"), config.write());
-        let broker = Broker::start(options).await.unwrap_or_else(|e| panic!("{e:#}"));
+        let broker = ground::start(ground::options(&config)).await;
         Rig { ground: self, config, broker }
     }
 
     /// Starts a broker that must refuse this configuration, and answers what it said.
     pub async fn refused(&self, config: &ConfigFile) -> String {
-        let options = BrokerOptions::new(env!("CARGO_BIN_EXE_leasehold"), config.write());
+        let options = ground::options(config);
         let _ = std::fs::remove_file(self.dir().join("broker.log"));
         let (status, said) = Broker::start_refused(options).await.unwrap_or_else(|e| panic!("{e:#}"));
         assert_eq!(status.code(), Some(1), "{said}");
         said
-    }
-
-    /// An SVID of `dev.local`, loaded.
-    pub fn identity(&self, path: &str) -> Arc<Identity> {
-        load(&self.ca.svid(path))
     }
 }
 
@@ -153,7 +106,7 @@ impl Rig {
 
     /// An SVID of `dev.local` in files.
     pub fn svid(&self, path: &str) -> Svid {
-        self.ground.ca.svid(path)
+        self.ground.svid(path)
     }
 
     /// A connection of this workload, with HTTP/1.1 to be written on it by hand.
@@ -174,16 +127,7 @@ impl Rig {
 
     /// A client that demands this ID of the broker.
     pub fn client_with(&self, path: &str, broker_id: Option<&str>) -> Client {
-        let svid = self.svid(path);
-        let settings = Settings {
-            addr: Some(self.broker.url()),
-            cert: Some(svid.cert),
-            key: Some(svid.key),
-            bundle: Some(svid.bundle),
-            broker_id: broker_id.map(str::to_owned),
-            ..Settings::default()
-        };
-        Client::new(settings.load().expect("good settings")).expect("a client")
+        self.ground.client_of(self.broker.url(), path, broker_id)
     }
 
     /// The program with these arguments as this workload.
@@ -201,15 +145,12 @@ impl Rig {
 
     /// Every lease there ever was, newest first.
     pub async fn leases(&self) -> Vec<Lease> {
-        let operator = self.client(OPERATOR);
-        let leases = operator.all_leases(&LeaseQuery::default()).await.expect("the operator lists the leases");
-        operator.close().await;
-        leases
+        self.ground.leases(&self.broker).await
     }
 
     /// One lease, as the operator sees it.
     pub async fn lease(&self, id: &str) -> Lease {
-        self.client(OPERATOR).lease(id).await.expect("the operator sees the lease")
+        self.ground.lease(&self.broker, id).await
     }
 
     /// The accounts of this broker in the database.
@@ -247,21 +188,7 @@ impl Rig {
     }
 }
 
-/// Loads an SVID from its files.
-pub fn load(svid: &Svid) -> Arc<Identity> {
-    Identity::from_files(&svid.cert, &svid.key, &svid.bundle).expect("load the SVID")
-}
-
 /// Asks for a database credential.
 pub async fn mint(client: &Client, role: &str, ask: &MintRequest) -> Result<(Lease, DatabaseCredential), ClientError> {
-    let issued = client.mint(role, ask).await?;
-    match issued.credential {
-        Credential::Database(login) => Ok((issued.lease, login)),
-        other => panic!("not a database credential but {}", other.kind()),
-    }
-}
-
-/// Asks for a TTL.
-pub fn for_ttl(ttl: &str) -> MintRequest {
-    MintRequest { ttl: Some(ttl.to_owned()), ..MintRequest::default() }
+    mint_of(client, role, ask).await.map(|held| (held.lease, held.login))
 }

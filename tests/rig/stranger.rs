@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use leasehold_testkit::Svid;
 
-use super::Line;
+use crate::ground::Line;
 
 /// A TLS client that believes every server and remembers sessions.
 pub struct Stranger(TlsConnector);

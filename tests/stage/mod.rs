@@ -1,93 +1,55 @@
 //! A whole stage for tests that look at a broker from outside: a database, a CA, a configuration, the real program.
 
 mod quiet;
-mod raw;
 
-use std::path::Path;
-use std::time::Duration;
+use std::ops::Deref;
 
-use leasehold_client::wire::{Credential, DatabaseCredential, Lease, LeaseQuery, MintRequest};
-use leasehold_client::{Client, ClientError, Settings};
-use leasehold_testkit::{
-    Admin, Broker, BrokerOptions, ConfigFile, PgFixture, Session, Svid, TestCa, unique, wait_until,
-};
+use leasehold_client::wire::Lease;
+use leasehold_client::{Client, ClientError};
+use leasehold_testkit::{Broker, BrokerOptions, ConfigFile, PgFixture, Session, wait_until};
 use secrecy::ExposeSecret;
-use tempfile::TempDir;
 
+use crate::ground::{self, Ground, Group, TARGET};
+
+pub use crate::ground::{BILLING, Held, Line, OPERATOR, Rights, SOON, mint_of, request};
 pub use quiet::find;
-pub use raw::Raw;
 
-/// Longer than anything here takes on a busy machine; what is waited for usually comes within a second.
-pub const SOON: Duration = Duration::from_secs(60);
-
-/// The service of these stories.
-pub const BILLING: &str = "/billing";
-/// Who sees and ends everything.
-pub const OPERATOR: &str = "/operator";
-/// The target, and the role in it that [`Stage::new`] configures.
-pub const TARGET: &str = "orders";
-/// See [`TARGET`].
+/// The role that [`Stage::with_target`] configures.
 pub const ROLE: &str = "orders-write";
 
-/// With which rights the broker works in the database.
-#[derive(Clone, Copy, Debug)]
-pub enum Rights {
-    /// A superuser.
-    Superuser,
-    /// CREATEROLE, ADMIN on the groups, `pg_signal_backend`.
-    CreateRole,
-}
-
-/// All that a broker needs around it. Each has a cluster of its own, so that many can share a database server.
+/// A ground with a configuration, for brokers that come and go on it.
 pub struct Stage {
-    /// The database.
-    pub pg: PgFixture,
-    /// Who issues SVIDs.
-    pub ca: TestCa,
+    ground: Ground,
     /// The configuration; to be changed before [`Stage::broker`], or written again for a reload.
     pub config: ConfigFile,
-    /// The cluster's name.
-    pub cluster: String,
-    /// The broker's login in the database.
-    pub admin: Admin,
-    /// The lines of the target beside URL and password, and of the role.
-    pub group: String,
-    _dir: TempDir,
 }
 
-/// A credential with its lease.
-pub struct Held {
-    /// The lease as it was when it was handed out.
-    pub lease: Lease,
-    /// The login.
-    pub login: DatabaseCredential,
+/// So that a story can say `stage.pg` for the database that it stands on.
+impl Deref for Stage {
+    type Target = Ground;
+
+    fn deref(&self) -> &Ground {
+        &self.ground
+    }
 }
 
 impl Stage {
-    /// A stage on this database: a target `orders`, a role `orders-write` in it, `/billing` may mint it, `/operator` may
-    /// do all else.
+    /// A stage on this database, where `/billing` may mint [`ROLE`] and `/operator` may do all else.
     pub async fn new(pg: PgFixture, rights: Rights) -> Self {
-        // One at a time: PostgreSQL refuses two GRANTs at once on the same database.
-        static SETTING_UP: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        let _alone = SETTING_UP.lock().await;
-        let group = pg.writer_group().await;
-        let admin = match rights {
-            Rights::Superuser => pg.superuser_admin().await,
-            Rights::CreateRole => pg.admin(&[&group]).await,
-        };
-        let (dir, ca, cluster) = (tempfile::tempdir().expect("a directory"), TestCa::new("dev.local"), unique("c"));
-        ca.equip_broker(dir.path());
-        let config = Self::bare(dir.path(), &cluster)
-            .limit("revoke_retry_milliseconds_min", 100)
-            .limit("mints_per_minute_per_identity_and_role", 100_000)
-            .grant("billing writes", &["spiffe://dev.local/billing"], &[ROLE], &["mint"]);
-        Self { pg, ca, config, cluster, admin, group, _dir: dir }
+        let ground = Ground::in_database(pg, rights, Group::Writer).await;
+        let config = Self::bare(&ground).limit("mints_per_minute_per_identity_and_role", 100_000).grant(
+            "billing writes",
+            &["spiffe://dev.local/billing"],
+            &[ROLE],
+            &["mint"],
+        );
+        Self { ground, config }
     }
 
-    /// A configuration without targets and roles, for a broker of this cluster with its files in `dir`.
-    pub fn bare(dir: &Path, cluster: &str) -> ConfigFile {
+    /// A configuration without targets and roles.
+    pub fn bare(ground: &Ground) -> ConfigFile {
         let operators = ["spiffe://dev.local/operator"];
-        ConfigFile::new(dir, cluster, "dev.local").grant("operators", &operators, &["*"], &["read", "revoke", "admin"])
+        ground.empty_config().grant("operators", &operators, &["*"], &["read", "revoke", "admin"])
     }
 
     /// Puts in the target as it is, and the role with these lines beside target and groups.
@@ -98,11 +60,8 @@ impl Stage {
 
     /// The same with another URL, such as a proxy's, and further lines of the target.
     pub fn with_target_at(mut self, url: &str, target: &str, role: &str) -> Self {
-        let group = &self.group;
-        let role = format!("target = \"{TARGET}\"\nmember_of = [\"{group}\"]\n{role}");
-        // Few iterations: no password of these tests is worth guessing, and the machine has better things to do.
-        let target = format!("scram_iterations = 64\n{target}");
-        self.config = self.config.postgres(TARGET, url, &self.admin.password, &target).role(ROLE, &role);
+        let role = format!("target = \"{TARGET}\"\nmember_of = [\"{}\"]\n{role}", self.group);
+        self.config = self.ground.target(self.config, url, target).role(ROLE, &role);
         self
     }
 
@@ -114,12 +73,12 @@ impl Stage {
 
     /// How the real program is started with this configuration.
     pub fn options(&self) -> BrokerOptions {
-        BrokerOptions::new(env!("CARGO_BIN_EXE_leasehold"), self.config.write())
+        ground::options(&self.config)
     }
 
     /// Starts it.
     pub async fn broker(&self) -> Broker {
-        Broker::start(self.options()).await.unwrap_or_else(|e| panic!("{e:#}"))
+        ground::start(self.options()).await
     }
 
     /// Starts it so that it is killed when it passes this step.
@@ -128,27 +87,14 @@ impl Stage {
         Broker::start(options).await.unwrap_or_else(|e| panic!("{step}: {e:#}"))
     }
 
-    /// An SVID for a workload.
-    pub fn svid(&self, path: &str) -> Svid {
-        self.ca.svid(path)
-    }
-
     /// A client of the broker as it listens now.
     pub fn client(&self, broker: &Broker, path: &str) -> Client {
         self.client_at(broker.url(), path)
     }
 
-    /// A client of the broker at `https://…`.
-    pub fn client_at(&self, url: String, path: &str) -> Client {
-        let svid = self.svid(path);
-        let settings = Settings {
-            addr: Some(url),
-            cert: Some(svid.cert),
-            key: Some(svid.key),
-            bundle: Some(svid.bundle),
-            ..Settings::default()
-        };
-        Client::new(settings.load().expect("good settings")).expect("a client")
+    /// A connection of this workload, for the rude things that a good client never does.
+    pub async fn line(&self, broker: &Broker, path: &str) -> Line {
+        Line::open_resetting(broker.addresses().api, &self.identity(path)).await
     }
 
     /// A session of whoever holds this credential.
@@ -171,11 +117,6 @@ impl Stage {
         self
     }
 
-    /// One lease, as the operator sees it.
-    pub async fn lease(&self, broker: &Broker, id: &str) -> Lease {
-        self.client(broker, OPERATOR).lease(id).await.expect("the operator sees the lease")
-    }
-
     /// Waits until a lease is over, and answers it.
     pub async fn over(&self, broker: &Broker, id: &str) -> Lease {
         let operator = self.client(broker, OPERATOR);
@@ -185,26 +126,11 @@ impl Stage {
         .await;
         self.lease(broker, id).await
     }
-
-    /// Every lease there is, newest first.
-    pub async fn leases(&self, broker: &Broker) -> Vec<Lease> {
-        let operator = self.client(broker, OPERATOR);
-        operator.all_leases(&LeaseQuery::default()).await.expect("the operator lists the leases")
-    }
 }
 
 /// Asks for a credential of [`ROLE`] for this long.
 pub async fn mint(client: &Client, ttl: &str) -> Result<Held, ClientError> {
-    mint_of(client, ROLE, &MintRequest { ttl: Some(ttl.to_owned()), ..MintRequest::default() }).await
-}
-
-/// Asks for a credential of this role.
-pub async fn mint_of(client: &Client, role: &str, ask: &MintRequest) -> Result<Held, ClientError> {
-    let issued = client.mint(role, ask).await?;
-    match issued.credential {
-        Credential::Database(login) => Ok(Held { lease: issued.lease, login }),
-        other => panic!("not a database credential but {}", other.kind()),
-    }
+    mint_of(client, ROLE, &ground::for_ttl(ttl)).await
 }
 
 /// The HTTP status with which the broker said no.

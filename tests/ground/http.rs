@@ -98,6 +98,15 @@ impl Line {
         Ok(Self::over(tls))
     }
 
+    /// A connection that is reset (RST) when it is dropped, as that of a process that died with unread data.
+    pub async fn open_resetting(to: SocketAddr, identity: &Arc<Identity>) -> Self {
+        let broker = identity.spiffe_id().trust_domain().id("/leasehold").expect("an ID");
+        let tcp = TcpStream::connect(to).await.expect("connect");
+        tcp.set_zero_linger().expect("have it reset when dropped");
+        let connector = Connector::new(identity.clone(), broker);
+        Self::over(timeout(SOON, connector.connect(tcp)).await.expect("a handshake in time").expect("a handshake"))
+    }
+
     /// Over any stream.
     pub fn over(wire: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         Self { wire: Box::new(wire), got: Vec::new() }
@@ -140,6 +149,18 @@ impl Line {
         }
     }
 
+    /// Reads until this text has come, and answers all that has come.
+    pub async fn read_until(&mut self, text: &str) -> String {
+        let reading = async {
+            while !String::from_utf8_lossy(&self.got).contains(text) {
+                let count = self.wire.read_buf(&mut self.got).await.expect("read the answer");
+                assert!(count > 0, "the answer ends early: {}", String::from_utf8_lossy(&self.got));
+            }
+        };
+        timeout(SOON, reading).await.expect("the answer comes");
+        String::from_utf8_lossy(&std::mem::take(&mut self.got)).into_owned()
+    }
+
     /// Demands that the broker closes, without a further answer.
     pub async fn assert_closed(&mut self) {
         if let Ok(Some(answer)) = self.answer().await {
@@ -149,7 +170,7 @@ impl Line {
 
     /// Ends the connection with TLS's goodbye.
     pub async fn close(mut self) {
-        let _ = timeout(SOON, self.wire.shutdown()).await;
+        timeout(SOON, self.wire.shutdown()).await.expect("it takes the goodbye").expect("say goodbye");
     }
 }
 
