@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use leasehold_sdk::Timestamp;
 
-use super::labels::{
-    ActionAllowed, HandshakeResult, OfRoute, OfTarget, RouteStatus, TargetDone, TargetResult, TargetState,
-};
+use super::labels::{ActionAllowed, HandshakeResult, OfRoute, OfTarget, RouteStatus, TargetDone, TargetResult};
 use super::metrics::Metrics;
 
 impl Metrics {
@@ -77,7 +75,7 @@ impl Metrics {
         // A target that has left must not keep its last number for ever.
         self.leases.clear();
         for (target, live) in by_target {
-            self.leases.get_or_create(&TargetState::of(target.as_str(), "live")).set(gauge(*live));
+            self.leases.get_or_create(&OfTarget::of(target.as_str())).set(gauge(*live));
         }
     }
 

@@ -30,13 +30,6 @@ labels! {
         /// A short word, such as `ok`, `refused`, `retry`.
         result: &'static str,
     }
-    /// Leases of a target in one state.
-    TargetState {
-        /// The target's name.
-        target: String,
-        /// The state's word.
-        state: &'static str,
-    }
     /// Strays of a target by what was done about them.
     TargetDone {
         /// The target's name.

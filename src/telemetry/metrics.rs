@@ -11,7 +11,6 @@ use prometheus_client::registry::Registry;
 
 use super::labels::{
     ActionAllowed, Build, HandshakeResult, OfLimit, OfRoute, OfSink, OfTarget, RouteStatus, TargetDone, TargetResult,
-    TargetState,
 };
 use crate::limits::Limits;
 
@@ -58,8 +57,8 @@ metrics! {
     revocations: Family<TargetResult, Counter> = Family::default();
     /// Time from a lease falling due to its being dead in the target.
     revocation_lag_seconds: Histograms<OfTarget> = Family::new_with_constructor(lag);
-    /// Leases by state.
-    leases: Family<TargetState, Gauge> = Family::default();
+    /// Leases that live: pending, active or revoking.
+    leases: Family<OfTarget, Gauge> = Family::default();
     /// Live leases that are due and not yet ended.
     due_leases: Gauge = Gauge::default();
     /// TLS handshakes by how they ended.
