@@ -28,7 +28,8 @@ pub fn failed(error: &anyhow::Error) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    let setting = matches!(error.downcast_ref(), Some(ClientError::Setting { .. }));
+    // A certificate, key or bundle that cannot be used is a setting that names the wrong file.
+    let setting = matches!(error.downcast_ref(), Some(ClientError::Setting { .. } | ClientError::Identity(_)));
     if setting || error.is::<Usage>() { USAGE } else { FAILED }
 }
 

@@ -44,7 +44,7 @@ async fn wrong_usage_ends_with_2_and_says_what_is_missing() {
     assert!(failed(&alone(&["role", "list"], &[addr]).await, 2).contains("LEASEHOLD_CERT"));
     let missing =
         [addr, ("LEASEHOLD_CERT", "/nowhere/a"), ("LEASEHOLD_KEY", "/nowhere/b"), ("LEASEHOLD_BUNDLE", "/nowhere/c")];
-    assert!(failed(&alone(&["role", "list"], &missing).await, 1).contains("/nowhere/"));
+    assert!(failed(&alone(&["role", "list"], &missing).await, 2).contains("/nowhere/"));
     for good in [&["--help"][..], &["--version"], &["lease", "revoke", "--help"]] {
         assert!(printed(&alone(good, &[]).await).contains("leasehold"));
     }
@@ -68,6 +68,16 @@ async fn a_broker_that_is_not_there_is_told() {
     assert!(why.contains("127.0.0.1:1"), "{why}");
     environment[0].1 = "http://127.0.0.1:1";
     assert!(failed(&alone(&["role", "list"], &environment).await, 2).contains("https://"));
+    environment[0].1 = "https://127.0.0.1:1";
+    // Each of the three files: not there, and not what it should be.
+    let wrong = file("wrong");
+    std::fs::write(&wrong, "nothing of use").expect("a file");
+    for (at, path) in (1..4).flat_map(|at| [(at, "/nowhere/at-all"), (at, wrong.as_str())]) {
+        let mut environment = environment;
+        environment[at].1 = path;
+        let why = failed(&alone(&["role", "list"], &environment).await, 2);
+        assert!(why.contains(path), "{why}");
+    }
 }
 
 #[tokio::test]
