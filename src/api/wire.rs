@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::lease::{Lease, State};
 use crate::domain::role::Role;
+use crate::domain::ttl::written;
 
 /// A lease as callers see it.
 pub(super) fn lease(lease: Lease) -> wire::Lease {
@@ -39,8 +40,8 @@ pub(super) fn role(role: &Role) -> wire::Role {
         name: role.name.clone(),
         target: role.target.clone(),
         kind: role.kind.to_owned(),
-        ttl: humantime::format_duration(role.lifetimes.ttl()).to_string().replace(' ', ""),
-        max_ttl: humantime::format_duration(role.lifetimes.max_ttl()).to_string().replace(' ', ""),
+        ttl: written(role.lifetimes.ttl()),
+        max_ttl: written(role.lifetimes.max_ttl()),
     }
 }
 

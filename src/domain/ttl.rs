@@ -22,19 +22,15 @@ pub enum LifetimeError {
     #[error("ttl must be at least 1s")]
     TtlTooShort,
     /// `max_ttl` is below `ttl`.
-    #[error("max_ttl must not be shorter than ttl ({})", show(.0))]
+    #[error("max_ttl must not be shorter than ttl ({})", written(*.0))]
     MaxBelowTtl(Duration),
     /// `ttl < 3 * overlap`.
     #[error(
         "overlap {} is too long: the old and the new credential must both work for overlap, so ttl ({}) must be at least three times as long",
-        show(.0),
-        show(.1)
+        written(*.0),
+        written(*.1)
     )]
     OverlapTooLong(Duration, Duration),
-}
-
-fn show(d: &Duration) -> humantime::FormattedDuration {
-    humantime::format_duration(*d)
 }
 
 impl LifetimeError {
@@ -50,7 +46,7 @@ impl LifetimeError {
 
 /// An asked TTL is outside what the role allows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be from 1s to {}; {} was asked for", show(.max), show(.asked))]
+#[error("must be from 1s to {}; {} was asked for", written(*.max), written(*.asked))]
 pub struct AskedTtlError {
     /// What was asked for.
     pub asked: Duration,
@@ -135,6 +131,31 @@ impl Lifetimes {
     }
 }
 
+/// A duration as a configuration writes it: `900h`, `1h30m`, `15m`, `90s`, `1s500ms`. Hours are the largest unit: days and
+/// months of a fixed length would be read wrong. What is shown can be read back and is the same.
+pub fn written(duration: Duration) -> String {
+    const UNITS: [(u128, &str); 6] = [
+        (3_600_000_000_000, "h"),
+        (60_000_000_000, "m"),
+        (1_000_000_000, "s"),
+        (1_000_000, "ms"),
+        (1_000, "us"),
+        (1, "ns"),
+    ];
+    let mut left = duration.as_nanos();
+    // People write 90s, not 1m30s.
+    let seconds_only = duration < Duration::from_secs(120) && !duration.as_secs().is_multiple_of(60);
+    let mut text = String::new();
+    for (size, unit) in UNITS {
+        if left < size || (unit == "m" && seconds_only) {
+            continue;
+        }
+        text += &format!("{}{unit}", left / size);
+        left %= size;
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,12 +185,30 @@ mod tests {
         }
 
         #[test]
+        fn what_is_written_can_be_read_back(seconds in 0..u64::MAX / 4_000_000_000, nanos in 0u32..1_000_000_000) {
+            let duration = Duration::new(seconds, nanos);
+            prop_assert_eq!(humantime::parse_duration(&written(duration)).unwrap(), duration);
+        }
+
+        #[test]
         fn lifetimes_hold_their_promise(ttl in 0..MS_MAX, max in proptest::option::of(0..MS_MAX), overlap in proptest::option::of(0..MS_MAX)) {
             let ms = Duration::from_millis;
             if let Ok(l) = Lifetimes::new(ms(ttl), max.map(ms), overlap.map(ms)) {
                 prop_assert!(l.ttl() >= TTL_MIN && l.max_ttl() >= l.ttl() && l.ttl() >= 3 * l.overlap());
             }
         }
+    }
+
+    #[test]
+    fn a_duration_is_written_as_in_a_configuration() {
+        for text in
+            ["0s", "1s", "90s", "1m", "2m", "2m5s", "15m", "1h", "1h30m", "24h", "900h", "900h1s", "1s500ms", "1ns"]
+        {
+            assert_eq!(written(humantime::parse_duration(text).unwrap()), text);
+        }
+        let asked =
+            Lifetimes::new(Duration::from_secs(3600), None, None).unwrap().choose(Some(Duration::from_secs(3_240_000)));
+        assert_eq!(asked.unwrap_err().to_string(), "must be from 1s to 1h; 900h was asked for");
     }
 
     #[test]
