@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use leasehold_testkit::wait_until;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 /// It is some ten seconds on an idle machine.
@@ -48,6 +49,28 @@ async fn a_playground_that_is_told_to_end_leaves_nothing_behind() {
         // A broker that lived on would have its files there.
         assert_eq!(left(dir.path()), 1, "{signal}: more than what it told");
     }
+}
+
+/// Nothing ends with it by itself: that its broker ends too takes somebody who holds on to both.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_playground_that_is_killed_takes_its_broker_along() {
+    let dir = place();
+    let mut playground = dev(dir.path()).stdout(Stdio::null()).spawn().expect("it runs");
+    wait_until(DONE_WITHIN, "the broker to be up", || async { api_of(dir.path()).is_some() }).await;
+    let api = api_of(dir.path()).expect("its address");
+    assert!(TcpStream::connect(&api).await.is_ok(), "it listens");
+    playground.kill().await.expect("SIGKILL");
+    wait_until(DONE_WITHIN, "the broker to be gone", || async { TcpStream::connect(&api).await.is_err() }).await;
+}
+
+/// Where the broker says that it listens, once it does.
+fn api_of(dir: &Path) -> Option<String> {
+    let said = |entry: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(entry.path().join("broker/addresses.json")).ok()?;
+        let addresses: serde_json::Value = serde_json::from_str(&text).ok()?;
+        Some(addresses["api"].as_str()?.to_owned())
+    };
+    std::fs::read_dir(dir).ok()?.filter_map(Result::ok).find_map(said)
 }
 
 /// A directory for its files, which its server may enter as another user.

@@ -5,6 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use leasehold_playground::Leash;
 use tokio::process::{Child, Command};
 
 use super::parts::Parts;
@@ -15,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A running broker.
 pub(super) struct DevBroker {
     child: Child,
+    // Let go after the child has been dropped, and with it killed.
+    _leash: Leash,
     api: String,
     log: PathBuf,
 }
@@ -32,7 +35,8 @@ impl DevBroker {
             .kill_on_drop(true)
             .spawn()
             .context("the broker cannot be started")?;
-        let mut broker = Self { child, api: String::new(), log };
+        let leash = Leash::on(child.id().context("the broker ended at once")?)?;
+        let mut broker = Self { child, _leash: leash, api: String::new(), log };
         broker.api = broker.wait_for_address(&parts.dir().join("broker/addresses.json")).await?;
         Ok(broker)
     }
