@@ -130,16 +130,25 @@ impl Look<'_> {
     }
 
     /// Prepared transactions outlive the sessions of an account, and hold locks until somebody ends them.
-    fn prepared(&self) -> Option<Finding> {
+    fn prepared(&self) -> Vec<Finding> {
         let (f, admin) = (self.facts, &self.admin);
-        if f.prepared_max == 0 || f.superuser {
-            return None;
+        if f.prepared_max == 0 {
+            return Vec::new();
+        }
+        let what = "accounts may prepare transactions here: one that locks its own account, in a database that the account \
+                    owns and has closed, can keep the login open after the lease, until VALID UNTIL";
+        let fix =
+            "max_prepared_transactions = 0   # in postgresql.conf, then restart; or let standing roles own databases";
+        let mut found = vec![finding(Level::Warning, None, what, Some(fix.into()))];
+        if f.superuser {
+            return found;
         }
         let what = format!(
             "accounts may prepare transactions here, which only their owner or a superuser can end: when a lease ends, \
              {admin:?} joins the account and acts as it for that one statement"
         );
-        Some(finding(Level::Good, None, what, None))
+        found.push(finding(Level::Good, None, what, None));
+        found
     }
 
     /// What `admin = "createrole"` needs, whatever the role.

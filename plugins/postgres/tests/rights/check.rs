@@ -115,6 +115,9 @@ async fn a_careful_admin_is_told_nothing_but_the_rule_for_passwords(postgres: In
     assert!(troubles(&found).is_empty(), "{found:#?}");
     let rule = format!("hostssl all +lh_{} all scram-sha-256 clientcert=verify-ca", bench.cluster);
     assert!(found.iter().any(|f: &Finding| f.fix.as_ref().is_some_and(|fix| fix.contains(&rule))), "{found:#?}");
+    // But for what the server lets accounts do.
+    let prepared = find(&found, "may prepare transactions").expect("the server that tests share has it on");
+    assert!(prepared.level == Level::Warning && prepared.what.as_str().contains("VALID UNTIL"), "{prepared:?}");
 }
 
 async fn a_superuser_is_told_that_it_is_too_much(postgres: Installation) {

@@ -35,6 +35,7 @@ async fn a_stolen_password_opens_nothing_without_an_svid(postgres: Installation)
     let advice = found.iter().find(|f| f.what.as_str().contains("pg_hba.conf")).expect("the advice");
     assert_eq!((advice.level, advice.fix.as_deref()), (Level::Good, Some(rules(&admin.name).as_str())), "{found:#?}");
     assert!(find(&found, "in the clear").is_none());
+    assert!(find(&found, "may prepare transactions").is_none(), "a server of its own lets nobody");
     std::fs::write(&hba, format!("{}\n{rest}", advice.fix.as_deref().unwrap())).unwrap();
     pg.server().reload().unwrap();
 
