@@ -13,6 +13,7 @@
 //! | `rights` | what our login needs, and whether a role is too strong |
 
 mod address;
+mod answer;
 mod config;
 mod credential;
 mod engine;

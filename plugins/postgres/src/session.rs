@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use leasehold_sdk::{ClusterName, EngineError, Fingerprint};
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
@@ -15,6 +16,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
+use crate::answer::Answer;
 use crate::config::{TargetConfig, TlsMode};
 use crate::lane::{Lane, Open};
 use crate::pins::{Use, pins};
@@ -213,9 +215,10 @@ impl Sessions {
             let (oldest, newest) = (VERSIONS.start(), VERSIONS.end());
             return Err(format!("it is PostgreSQL {major}; supported are {oldest} to {newest}"));
         }
-        let rows = sqlx::raw_sql(SETTLE).fetch_all(&mut connection).await;
-        let rows = rows.map_err(|e| connect_text(&e))?;
-        let facts = rows.last().ok_or("the server gave no facts about itself".to_owned()).and_then(|r| {
+        let mut answer = Answer::default();
+        let told = each_row(&mut connection, SETTLE, |row| answer.take(row)).await;
+        told.map_err(|e| e.text().to_owned())?;
+        let facts = answer.rows().last().ok_or("the server gave no facts about itself".to_owned()).and_then(|r| {
             facts(r, major).map_err(|e| format!("the server's facts about itself cannot be read: {e}"))
         })?;
         if facts.user != self.config.address.user || facts.database != database {
@@ -299,6 +302,19 @@ fn facts(row: &PgRow, major: u32) -> Result<Facts, sqlx::Error> {
     })
 }
 
+/// Sends one message and gives each row of its answer to `each`, whose error ends it.
+async fn each_row(
+    connection: &mut PgConnection,
+    sql: &str,
+    mut each: impl FnMut(PgRow) -> Result<(), SqlError> + Send,
+) -> Result<(), SqlError> {
+    let mut rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch(connection);
+    while let Some(row) = rows.try_next().await.map_err(|e| SqlError::sent(&e))? {
+        each(row)?;
+    }
+    Ok(())
+}
+
 impl Session {
     /// The server's facts.
     pub(crate) fn facts(&self) -> &Facts {
@@ -308,30 +324,37 @@ impl Session {
     /// Sends one message of one or several statements, which are one transaction, and returns the rows of all of them.
     ///
     /// # Errors
-    /// [`SqlError`]: what may be true now.
+    /// [`SqlError`]: what may be true now. An answer that is too large is as good as none.
     pub(crate) async fn rows(&mut self, sql: &str) -> Result<Vec<PgRow>, SqlError> {
+        let mut answer = Answer::default();
+        self.send(sql, |row| answer.take(row)).await?;
+        Ok(answer.rows())
+    }
+
+    /// As [`Session::rows`], for statements without rows of interest, of which there may be any number: none is kept.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn run(&mut self, sql: &str) -> Result<(), SqlError> {
+        self.send(sql, |_| Ok(())).await
+    }
+
+    async fn send(
+        &mut self,
+        sql: &str,
+        each: impl FnMut(PgRow) -> Result<(), SqlError> + Send,
+    ) -> Result<(), SqlError> {
         if !self.at_rest {
             return Err(SqlError::Lost("the session was lost before".into()));
         }
         self.at_rest = false;
         let limit = self.limit;
-        let work = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut self.inner_mut().connection);
-        let done = match timeout(limit, work).await {
-            Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(e)) => Err(SqlError::sent(&e)),
-            Err(_) => Err(SqlError::Lost("the server did not answer in time".into())),
-        };
+        let work = each_row(&mut self.inner_mut().connection, sql, each);
+        let late = |_| Err(SqlError::Lost("the server did not answer in time".into()));
+        let done = timeout(limit, work).await.unwrap_or_else(late);
         self.at_rest = !matches!(done, Err(SqlError::Lost(_)));
         self.heard.note(self.at_rest.then_some(&self.facts().fingerprint));
         done
-    }
-
-    /// As [`Session::rows`], for statements without rows of interest.
-    ///
-    /// # Errors
-    /// As there.
-    pub(crate) async fn run(&mut self, sql: &str) -> Result<(), SqlError> {
-        self.rows(sql).await.map(drop)
     }
 
     fn inner(&self) -> &Open {

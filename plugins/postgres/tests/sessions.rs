@@ -13,6 +13,7 @@ leasehold_testkit::each_version! {
     names_full_of_quotes,
     bad_roles_are_refused_by_the_server_with_a_reason,
     a_renewal_moves_the_expiry,
+    an_answer_that_is_too_large_is_not_kept,
 }
 
 /// What a session of ours has, told by a creation statement that it runs.
@@ -142,5 +143,21 @@ async fn a_renewal_moves_the_expiry(postgres: Installation) {
         let sql = format!("SELECT (rolvaliduntil = '{until}')::text FROM pg_roles WHERE rolname = '{}'", account.name);
         assert_eq!(bed.ask(&sql).await.unwrap(), "true");
         bed.assert_ends(&account).await;
+    }
+}
+
+async fn an_answer_that_is_too_large_is_not_kept(postgres: Installation) {
+    let bed = Bed::new(postgres, Kind::Superuser).await;
+    for (flood, why) in [
+        ("SELECT pg_catalog.generate_series(1, 200000)", "more than 100000 rows"),
+        ("SELECT pg_catalog.repeat('x', 1000000) FROM pg_catalog.generate_series(1, 100)", "more than 67108864 bytes"),
+    ] {
+        let plan = bed.plan(&bed.role(json!({"creation_statements": [flood]})), &[]);
+        let answer = bed.mint_plan(&plan).await;
+        let Err(EngineError::Unknown { why: said }) = &answer else { panic!("{answer:?}") };
+        assert!(said.as_str().contains(why), "{said}");
+        // The session went with it: the next ones are whole. Nobody reads these rows, so that they stop nothing.
+        let another = bed.mint(&bed.role(json!({"revocation_statements": [flood]}))).await;
+        bed.assert_ends(&another).await;
     }
 }
