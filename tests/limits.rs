@@ -127,7 +127,7 @@ async fn limits_that_are_read_at_start_are_not_changed_behind_anybodys_back() {
         rig.config.clone().limit(limit, 999).write();
         rig.broker.reload().expect("reload");
         wait_until(SOON, "the refusal", || async { rig.broker.metric(failures).await.is_ok_and(|n| n > before) }).await;
-        // Waited for, since the refusal just counted may be the last file's: signal and change are each looked at.
+        // Waited for as well: a refusal is counted before it is logged.
         let refusal = format!("limits.{limit}: a change of this takes effect only at start");
         wait_until(SOON, &refusal, || async { rig.broker.logs().contains(&refusal) }).await;
     }
