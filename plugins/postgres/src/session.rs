@@ -19,8 +19,8 @@ use tokio::time::{Instant, timeout};
 use crate::answer::Answer;
 use crate::config::{TargetConfig, TlsMode};
 use crate::lane::{Lane, Open};
-use crate::pins::{Use, pins};
-use crate::sql_error::{SqlError, connect_text, is_unknown_setting};
+use crate::pins::{Use, newest_without, pins};
+use crate::sql_error::{SqlError, connect_text, unknown_setting};
 
 /// Connections that only end accounts: one for each of the broker's two reaper loops and one for its reconciler, so that
 /// ending waits neither for making and looking nor for other endings.
@@ -239,10 +239,11 @@ impl Sessions {
                 Ok(connection) => return Ok(connection),
                 Err(e) => e,
             };
-            if !is_unknown_setting(&refused) || major == *VERSIONS.start() {
-                return Err(connect_text(&refused));
-            }
-            major -= 1;
+            let older = unknown_setting(&refused).filter(|_| major > *VERSIONS.start());
+            let Some(refusal) = older else { return Err(connect_text(&refused)) };
+            major = newest_without(refusal).map_or(major - 1, |newest| newest.min(major - 1));
+            // Kept already: with a slow server, attempts that all began with the newest would all run out of time.
+            self.pins_of.store(major, Ordering::Relaxed);
         }
     }
 

@@ -88,9 +88,9 @@ pub(crate) fn connect_text(e: &sqlx::Error) -> String {
     }
 }
 
-/// Whether the server refused a setting of the start-up packet because it does not know it.
-pub(crate) fn is_unknown_setting(e: &sqlx::Error) -> bool {
-    server_error(e).is_some_and(|db| db.code() == "42704")
+/// The text with which the server refused a setting of the start-up packet because it does not know it.
+pub(crate) fn unknown_setting(e: &sqlx::Error) -> Option<&str> {
+    server_error(e).filter(|db| db.code() == "42704").map(PgDatabaseError::message)
 }
 
 fn server_error(e: &sqlx::Error) -> Option<&PgDatabaseError> {
