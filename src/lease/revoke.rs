@@ -10,7 +10,7 @@ use super::{Broker, Failure, ManyAsk, Matching, OrderTaken, RequestId};
 use crate::audit::Event;
 use crate::domain::caller::Caller;
 use crate::domain::grant::Action;
-use crate::domain::lease::{EndedBy, Lease};
+use crate::domain::lease::{EndedBy, Lease, State};
 use crate::store::{Filter, StoreError};
 
 /// How long a revocation waits for the lease to be dead before it answers "being ended".
@@ -41,8 +41,13 @@ impl Broker {
         if !own && !self.may_see(&rules, caller, &lease) {
             return Err(Failure::NotFound);
         }
-        self.authorize_end(&rules, caller, request, deed).await?;
         let mut news = self.changes.listen();
+        // One's own that is being ended already needs no second order: however often it is asked for, neither the outbox
+        // grows nor is a target asked sooner than its backoff says.
+        if own && lease.state == State::Revoking {
+            return self.wait_until(&mut news, id, WAIT_FOR_DEAD, |l| !l.state.is_live()).await;
+        }
+        self.authorize_end(&rules, caller, request, deed).await?;
         if lease.state.is_live() {
             self.end_now(id, if own { EndedBy::Caller } else { EndedBy::Operator }).await?;
         }

@@ -67,6 +67,13 @@ async fn leases_that_fall_due_wait_for_their_target_and_delay_nobody() {
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains(lease.last_error.as_deref().unwrap_or("?").split_at(12).0), "{shown}");
 
+    // Its holder asking for what is being done already is no new decision: the log does not grow by it.
+    let asked = client.revoke(&due.lease.id).await.expect("an answer");
+    assert_eq!(end(&asked), ("revoking", Some("expiry")));
+    let log = std::fs::read_to_string(stage.config.audit_path()).expect("the audit log");
+    let decided = |line: &str| line.contains("\"action\":\"revoke\"") && line.contains(&due.lease.id);
+    assert!(!log.lines().any(decided), "{log}");
+
     // The other target is served on time meanwhile.
     let ask = MintRequest { ttl: Some("2s".to_owned()), ..MintRequest::default() };
     let other = mint_of(&client, "billing-write", &ask).await.expect("a mint in the healthy target");
