@@ -14,7 +14,7 @@ use crate::api;
 use crate::audit::{AuditLog, Event, OpenOptions};
 use crate::config::{self, Config, StoreConfig};
 use crate::lease::{Broker, Parts, ReloadRefused};
-use crate::store::{Store, sqlite::Sqlite};
+use crate::store::{Opener, Store, sqlite::Sqlite};
 use crate::telemetry::{logs, metrics::Metrics, process};
 
 /// How often the configuration file is looked at for a change; SIGHUP is at once.
@@ -75,7 +75,8 @@ async fn make_broker(
     accept_clock: bool,
 ) -> anyhow::Result<Arc<Broker>> {
     let StoreConfig::Sqlite(path) = &config.store;
-    let store = Sqlite::open(path, &config.broker.cluster, &config.limits, metrics.clone())
+    let opener = Opener { cluster: config.broker.cluster.clone(), broker: instance.to_owned() };
+    let store = Sqlite::open(path, &opener, &config.limits, metrics.clone())
         .await
         .with_context(|| format!("the store {} cannot be opened", path.display()))?;
     let store: Arc<dyn Store> = Arc::new(store);

@@ -121,12 +121,14 @@ impl Broker {
     /// Answers how many lines were moved.
     async fn move_lines(&self) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
         let lines = self.store.outbox(OUTBOX_BATCH).await?;
-        let Some(last) = lines.last().map(|line| line.number) else { return Ok(0) };
-        let count = lines.len();
+        if lines.is_empty() {
+            return Ok(0);
+        }
+        let numbers: Vec<i64> = lines.iter().map(|line| line.number).collect();
         let events: Vec<Event> = lines.into_iter().map(event_of).collect();
         self.audit.write_all(&events).await?;
-        self.store.outbox_done(last).await?;
-        Ok(count)
+        self.store.outbox_done(&numbers).await?;
+        Ok(numbers.len())
     }
 }
 

@@ -33,7 +33,7 @@ mod tests {
     use super::super::Sqlite;
     use super::*;
     use crate::limits::Limits;
-    use crate::store::Facts;
+    use crate::store::{Facts, Opener};
 
     #[tokio::test]
     async fn heads_are_read_beside_a_broker_and_without_one() {
@@ -41,7 +41,8 @@ mod tests {
         let path = dir.path().join("leasehold.db");
         let cluster: ClusterName = "test".parse().unwrap();
         assert!(audit_heads(&path, &cluster).await.is_err());
-        let store = Sqlite::open(&path, &cluster, &Limits::default(), std::sync::Arc::default()).await.unwrap();
+        let opener = Opener { cluster: cluster.clone(), broker: "b1".to_owned() };
+        let store = Sqlite::open(&path, &opener, &Limits::default(), std::sync::Arc::default()).await.unwrap();
         let head = AuditHead { seq: 7, hash: "ab".into() };
         store.keep_audit_head("test-x", &head).await.unwrap();
         let heads = vec![("test-x".to_owned(), head)];

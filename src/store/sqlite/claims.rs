@@ -35,8 +35,17 @@ impl Claims for Sqlite {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Row>, StoreError> {
-        let mut rows =
-            self.write(Claim { target: target.to_owned(), tried: tried(turn), scope, now, until, limit }).await?;
+        let mut rows = self
+            .write(Claim {
+                target: target.to_owned(),
+                tried: tried(turn),
+                scope,
+                now,
+                until,
+                limit,
+                broker: self.broker.clone(),
+            })
+            .await?;
         rows.sort_by_key(|row| (row.due_at, row.lease.id));
         Ok(rows)
     }
@@ -94,10 +103,11 @@ struct Claim {
     now: Timestamp,
     until: Timestamp,
     limit: usize,
+    broker: String,
 }
 
 pub(super) const CLAIM: &str = concat!(
-    "UPDATE leases SET state = 'revoking', claimed_until = ?3, wake_at = max(due_at, ?3), \
+    "UPDATE leases SET state = 'revoking', claimed_until = ?3, claimed_by = ?7, wake_at = max(due_at, ?3), \
      ended_by = CASE state WHEN 'pending' THEN 'failed' WHEN 'active' THEN 'expiry' ELSE ended_by END, \
      moved_at = iif(state = 'revoking', moved_at, ?2) \
      WHERE rowid IN (SELECT rowid FROM leases WHERE target = ?1 AND tried = ?5 AND ended_at IS NULL \
@@ -117,6 +127,7 @@ impl Op for Claim {
             .bind(bound(self.limit))
             .bind(self.tried)
             .bind(self.scope == Scope::Due)
+            .bind(&self.broker)
             .fetch_all(&mut *db)
             .await
             .map_err(failed)?;

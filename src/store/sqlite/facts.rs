@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use leasehold_sdk::{ClusterName, LeaseId, StoreTag, Timestamp, clock};
+use serde_json::json;
 use sqlx::SqliteConnection;
 
 use super::super::{AuditHead, Facts, Outbox, OutboxEntry, OutboxLine, StoreError};
@@ -121,8 +122,8 @@ impl Outbox for Sqlite {
         self.write(Note::OutboxLine(at, change)).await
     }
 
-    async fn outbox_done(&self, number: i64) -> Result<(), StoreError> {
-        self.write(Note::OutboxDone(number)).await
+    async fn outbox_done(&self, numbers: &[i64]) -> Result<(), StoreError> {
+        self.write(Note::OutboxDone(json!(numbers).to_string())).await
     }
 }
 
@@ -143,7 +144,7 @@ enum Note {
     HighWaterReset(Timestamp),
     Newest(LeaseId),
     AuditHead(String, AuditHead),
-    OutboxDone(i64),
+    OutboxDone(String),
     OutboxLine(Timestamp, String),
     Hold(String, Option<LeaseId>),
     Release(String),
@@ -182,7 +183,9 @@ impl Op for Note {
             Self::Probe => sqlx::query(
                 "INSERT INTO holds (target, newest) VALUES ('', NULL) ON CONFLICT DO NOTHING; DELETE FROM holds WHERE target = ''",
             ),
-            Self::OutboxDone(number) => sqlx::query("DELETE FROM outbox WHERE number <= ?1").bind(number),
+            Self::OutboxDone(numbers) => {
+                sqlx::query("DELETE FROM outbox WHERE number IN (SELECT value FROM json_each(?1))").bind(numbers)
+            }
         };
         statement.execute(db).await.map_err(failed)?;
         Ok(())

@@ -21,13 +21,13 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-use leasehold_sdk::{ClusterName, StoreTag};
+use leasehold_sdk::StoreTag;
 use sqlx::SqlitePool;
 
 pub use self::beside::audit_heads;
 use self::outcome::failed;
 use self::writer::{Op, Writer};
-use super::StoreError;
+use super::{Opener, StoreError};
 use crate::limits::Limits;
 use crate::telemetry::metrics::Metrics;
 
@@ -35,6 +35,7 @@ use crate::telemetry::metrics::Metrics;
 /// for that.
 pub struct Sqlite {
     tag: StoreTag,
+    broker: String,
     readers: SqlitePool,
     writer: Writer,
 }
@@ -53,12 +54,12 @@ impl Sqlite {
     /// schema up to date.
     ///
     /// # Errors
-    /// [`StoreError::NotOurs`] when another process has it open, when it belongs to another cluster than `cluster`, or when
+    /// [`StoreError::NotOurs`] when another process has it open, when it belongs to another cluster than the opener's, or when
     /// a newer program made it; [`StoreError::Unavailable`] when the file cannot be made, read or written;
     /// [`StoreError::Damaged`] when it is no sound SQLite file.
     pub async fn open(
         path: &Path,
-        cluster: &ClusterName,
+        opener: &Opener,
         limits: &Limits,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
@@ -66,11 +67,12 @@ impl Sqlite {
         let options = file::options(path);
         let mut db = file::connect(&options).await?;
         file::migrate(&mut db).await?;
-        let tag = facts::adopt(&mut db, cluster).await?;
+        let tag = facts::adopt(&mut db, &opener.cluster).await?;
         claims::release_all(&mut db).await?;
         let waiting_max = usize::try_from(limits.store_waiting_writes_max).unwrap_or(usize::MAX);
         Ok(Self {
             tag,
+            broker: opener.broker.clone(),
             readers: file::readers(&options),
             writer: Writer::start(db, options, lock, waiting_max, metrics),
         })

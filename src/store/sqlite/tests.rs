@@ -21,12 +21,12 @@ async fn it_conforms() {
     conformance::run(open, AtOpen::Freed).await;
 }
 
-fn cluster() -> ClusterName {
-    "test".parse().unwrap()
+fn opener() -> Opener {
+    Opener { cluster: "test".parse().unwrap(), broker: "b1".to_owned() }
 }
 
 async fn open(path: &Path) -> Result<Sqlite, StoreError> {
-    Sqlite::open(path, &cluster(), &Limits::default(), Arc::default()).await
+    Sqlite::open(path, &opener(), &Limits::default(), Arc::default()).await
 }
 
 /// Opens the store in `path`, waiting for whoever had it before to let go.

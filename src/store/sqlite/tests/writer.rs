@@ -85,7 +85,7 @@ async fn the_queue_is_bounded_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let mut limits = Limits::default();
     limits.set("store_waiting_writes_max", 3).unwrap();
-    let store = Sqlite::open(&dir.path().join("store.db"), &cluster(), &limits, Arc::default()).await.unwrap();
+    let store = Sqlite::open(&dir.path().join("store.db"), &opener(), &limits, Arc::default()).await.unwrap();
     // On one thread nothing is taken from the queue before all have been put into it.
     let all = futures_util::future::join_all((0..5).map(|_| store.probe())).await;
     assert!(all[..3].iter().all(Result::is_ok));

@@ -1,0 +1,2 @@
+-- Lists, newest first.
+CREATE INDEX IF NOT EXISTS leases_in_state ON leases (state, id);

@@ -1,0 +1,2 @@
+-- Lists, newest first.
+CREATE INDEX leases_of_target ON leases (target, id);

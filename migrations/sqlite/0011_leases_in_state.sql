@@ -1,0 +1,2 @@
+-- Lists, newest first.
+CREATE INDEX leases_in_state ON leases (state, id);

@@ -1,0 +1,82 @@
+//! What is due, claimed in batches.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use leasehold_sdk::{LeaseId, Timestamp};
+
+use super::{Row, StoreError};
+
+/// What became of trying to end one lease.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// Which.
+    pub id: LeaseId,
+    /// What happened.
+    pub outcome: Outcome,
+}
+
+/// The outcome of one try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Dead in the target: `revoking -> revoked`.
+    Dead,
+    /// Its target ended it by its own clock: `revoking -> expired`.
+    Expired,
+    /// Closed without being ended in its target, by an operator's word that the target is gone for good.
+    Forgotten,
+    /// Not ended; to be tried again. Counts an attempt and frees the claim.
+    Again {
+        /// What the target said.
+        error: String,
+        /// When to try again.
+        at: Timestamp,
+    },
+}
+
+/// Which due leases are meant. They are worked apart, so that one that cannot be ended delays no other on its target (law 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Those that were not tried yet.
+    First,
+    /// Those that were tried in vain.
+    Again,
+}
+
+/// How far a claim reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All that is due.
+    Due,
+    /// Only what is being ended already, and not because its time was up: while expiry is held.
+    AskedFor,
+}
+
+/// Work that is due, claimed in batches.
+#[async_trait]
+pub trait Claims: Send + Sync {
+    /// Claims up to `limit` leases of `target`, `turn` and `scope` that are due and not claimed, until `until`: those
+    /// `pending | active` become `revoking` (by `failed` and `expiry`). Ordered by when they fell due.
+    async fn claim_due(
+        &self,
+        target: &str,
+        turn: Turn,
+        scope: Scope,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError>;
+
+    /// Records what became of claimed leases. What is dead is dead, whoever says so; `Again` counts only for a lease that
+    /// this broker still has the claim of: one that was taken over is no longer its business.
+    async fn settle(&self, settled: Vec<Settled>, now: Timestamp) -> Result<(), StoreError>;
+
+    /// When the next lease of `target` and `turn` falls due, claimed ones by the end of their claim.
+    async fn next_due(&self, target: &str, turn: Turn) -> Result<Option<Timestamp>, StoreError>;
+
+    /// How many live leases of all targets are due at `now` and not claimed, and how many live leases there are.
+    async fn due_and_live(&self, now: Timestamp) -> Result<(u64, u64), StoreError>;
+
+    /// Live leases by target, for reload checks and metrics.
+    async fn live_by_target(&self) -> Result<BTreeMap<String, u64>, StoreError>;
+}

@@ -1,0 +1,132 @@
+//! Leases, one at a time and in lists.
+
+use async_trait::async_trait;
+use leasehold_identity::SpiffeId;
+use leasehold_sdk::{LeaseId, Plan, Receipt, Timestamp};
+
+use super::StoreError;
+use crate::domain::lease::{EndedBy, Lease, State};
+
+/// A lease to record, in state `pending`.
+#[derive(Debug, Clone)]
+pub struct NewLease {
+    /// What callers see.
+    pub lease: Lease,
+    /// All that is needed to make and unmake it.
+    pub plan: Plan,
+    /// Past this it is ended if it has not become active.
+    pub mint_deadline: Timestamp,
+    /// Refuse when the identity already holds this many live leases of the role.
+    pub live_max: u64,
+    /// The active lease whose time to rotate has come and that this one is to follow: as long as no other live lease follows
+    /// it, the cap does not count (law 8).
+    pub replaces: Option<LeaseId>,
+}
+
+/// What became of an insert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is recorded, durably.
+    Recorded,
+    /// The cap was reached; nothing was recorded.
+    CapReached,
+}
+
+/// A lease with all that its end needs.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// What callers see.
+    pub lease: Lease,
+    /// What was to be made.
+    pub plan: Plan,
+    /// What the target said when it was made.
+    pub receipt: Option<Receipt>,
+    /// Its mint's deadline.
+    pub mint_deadline: Timestamp,
+    /// When it is next looked at: its mint's deadline, its expiry, or its next try.
+    pub due_at: Timestamp,
+}
+
+/// Which leases somebody may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Visible {
+    /// All.
+    All,
+    /// Those of this identity, and all of these roles.
+    Own {
+        /// The identity.
+        identity: SpiffeId,
+        /// Roles of which all leases are visible.
+        roles: Vec<String>,
+    },
+}
+
+/// Which leases are meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this role.
+    pub role: Option<String>,
+    /// In this target.
+    pub target: Option<String>,
+    /// Of this identity.
+    pub identity: Option<String>,
+    /// In this state.
+    pub state: Option<State>,
+}
+
+/// Leases: one at a time, and in lists.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Records a lease (law 1). Concurrent calls share commits. Also moves the newest-lease mark.
+    async fn insert(&self, new: NewLease) -> Result<Inserted, StoreError>;
+
+    /// `pending -> active` with what the target said. `false`: it is no longer pending, and what was made must be ended.
+    async fn activate(&self, id: LeaseId, receipt: Receipt) -> Result<bool, StoreError>;
+
+    /// First half of a renewal: the target may from now on hold the later expiry. The worst case never becomes better by
+    /// it: an unbounded one stays unbounded. `false`: it is not active, or expired.
+    async fn announce_renewal(
+        &self,
+        id: LeaseId,
+        now: Timestamp,
+        worst_case_until: Option<Timestamp>,
+    ) -> Result<bool, StoreError>;
+
+    /// Second half: the lease ends at `expires_at` (never earlier than before), and a bounded worst case is at least that.
+    /// `None`: it is no longer active.
+    async fn renew(&self, id: LeaseId, expires_at: Timestamp) -> Result<Option<Lease>, StoreError>;
+
+    /// `pending | active -> revoking`, due at `now`; one that is already `revoking` becomes due at `now` (when it is claimed,
+    /// after the claim) and keeps its reason. An ended one stays.
+    /// Answers the lease as it is then; `None`: there is none of this id.
+    async fn end(&self, id: LeaseId, by: EndedBy, now: Timestamp) -> Result<Option<Row>, StoreError>;
+
+    /// `pending -> revoking -> revoked` in one step, by `failed`: nothing was made for it, certainly. One that is no longer
+    /// pending stays as it is.
+    async fn close_unmade(&self, id: LeaseId, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Records an account without a row as an active lease (its expiry brings the reaper to it). No cap. One that is live
+    /// already stays as it is; one that has ended cannot come back, which is [`StoreError::Damaged`].
+    async fn adopt(&self, lease: NewLease) -> Result<(), StoreError>;
+
+    /// Ends all live leases that match, in one durable step, each as [`Leases::end`] does. Answers how many.
+    async fn end_matching(&self, filter: &Filter, by: EndedBy, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// One lease.
+    async fn get(&self, id: LeaseId) -> Result<Option<Row>, StoreError>;
+
+    /// Newest first, those older than `before`.
+    async fn list(
+        &self,
+        visible: &Visible,
+        filter: &Filter,
+        before: Option<LeaseId>,
+        limit: usize,
+    ) -> Result<Vec<Lease>, StoreError>;
+
+    /// How many live leases match.
+    async fn count_live(&self, filter: &Filter) -> Result<u64, StoreError>;
+
+    /// Live leases (pending, active, revoking) of a target, oldest first, those newer than `after`: for the reconciler.
+    async fn live_of_target(&self, target: &str, after: Option<LeaseId>, limit: usize) -> Result<Vec<Row>, StoreError>;
+}
