@@ -76,6 +76,8 @@ limits! {
     refusals_per_minute_per_identity = 600, 1..=1_000_000;
     /// Questions that one identity may ask in a minute about what would be allowed.
     questions_per_minute_per_identity = 600, 1..=1_000_000;
+    /// Orders to end many leases that one identity may give in a minute, on one broker.
+    orders_per_minute_per_identity = 60, 1..=1_000_000;
     /// Time for a TLS handshake.
     handshake_milliseconds_max = 3000, 100..=60_000;
     /// TLS handshakes under way at once; more are closed at once.
@@ -106,6 +108,8 @@ limits! {
     params_per_request_max = 16, 0..=256;
     /// Leases that a bulk revocation may match without `expect`.
     bulk_revoke_unexpected_max = 100, 0..=1_000_000;
+    /// Leases that an order to end many makes `revoking` in one step; a mint waits for one step at most.
+    order_step_leases_max = 500, 1..=10_000;
     /// Mints of one target that may wait for it; more are answered 503.
     mints_waiting_per_target_max = 1024, 1..=100_000;
     /// Time from recording a lease to its credential; past it the lease is ended.

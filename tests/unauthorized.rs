@@ -42,6 +42,7 @@ const CALLS: &[Call] = &[
     call("POST", "/v1/leases/{id}/renew", None, Gets::NotFound),
     call("POST", "/v1/leases/{id}/revoke", None, Gets::NotFound),
     call("POST", "/v1/leases/revoke", Some(r#"{"all":true}"#), Gets::Denied),
+    call("GET", "/v1/leases/revoke/{order}", None, Gets::NotFound),
     call("POST", "/v1/decisions", Some(OF_OTHERS), Gets::Denied),
     call("POST", "/v1/reconcile", None, Gets::Denied),
     call("POST", "/v1/targets/{target}/forget", None, Gets::Denied),
@@ -50,7 +51,11 @@ const CALLS: &[Call] = &[
 
 impl Call {
     fn uri(&self, lease: &str) -> String {
-        self.path.replace("{role}", READ).replace("{id}", lease).replace("{target}", "orders")
+        self.path
+            .replace("{role}", READ)
+            .replace("{id}", lease)
+            .replace("{target}", "orders")
+            .replace("{order}", "o-00")
     }
 }
 

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::domain::lease::{Lease, State};
 use crate::domain::role::Role;
 use crate::domain::ttl::written;
+use crate::lease::Order;
 
 /// A lease as callers see it.
 pub(super) fn lease(lease: Lease) -> wire::Lease {
@@ -31,6 +32,17 @@ pub(super) fn lease(lease: Lease) -> wire::Lease {
         account: lease.account.to_string(),
         attempts: revoking.then_some(lease.attempts),
         last_error: lease.last_error.filter(|_| revoking),
+    }
+}
+
+/// An order as callers see it.
+pub(super) fn order(order: Order) -> wire::OrderResponse {
+    wire::OrderResponse {
+        order: order.order.id,
+        matched: order.matched,
+        ordered: order.ordered,
+        left: order.left,
+        finished_at: order.finished_at.map(|t| t.to_string()),
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Broker, Failure, Forgotten, ReconcileAsk, ReconcileReport, RequestId
 use crate::audit::Event;
 use crate::domain::caller::Caller;
 use crate::domain::grant::Action;
-use crate::domain::lease::{EndedBy, Lease, State};
+use crate::domain::lease::{Lease, State};
 use crate::engine::TargetHandle;
 use crate::store::{Filter, NewLease, Outcome, Settled, StoreError};
 
@@ -93,15 +93,15 @@ impl Broker {
         if in_config.is_none() && self.store.count_live(&filter).await? == 0 {
             return Err(Failure::NotFound);
         }
-        let closed = self.close_all(target, &filter).await?;
+        let closed = self.close_all(target).await?;
         let detail = serde_json::json!({ "target": target, "closed": closed });
         self.record_operation("target_forget", permit.decision_id, detail).await?;
         Ok(Forgotten { closed })
     }
 
-    async fn close_all(&self, target: &str, filter: &Filter) -> Result<u64, StoreError> {
+    /// Step by step, so that no mint of another target waits for long.
+    async fn close_all(&self, target: &str) -> Result<u64, StoreError> {
         let now = self.clock.now();
-        self.store.end_matching(filter, EndedBy::Operator, now).await?;
         let mut closed = 0;
         let mut after = None;
         loop {

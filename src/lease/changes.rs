@@ -16,11 +16,18 @@ pub(super) struct Changes {
     bells: Mutex<HashMap<String, Arc<Notify>>>,
     /// Something is in the outbox.
     pub outbox: Notify,
+    /// There is an order to carry out.
+    pub orders: Notify,
 }
 
 impl Changes {
     pub(super) fn new() -> Self {
-        Self { changed: broadcast::Sender::new(BEHIND_MAX), bells: Mutex::default(), outbox: Notify::new() }
+        Self {
+            changed: broadcast::Sender::new(BEHIND_MAX),
+            bells: Mutex::default(),
+            outbox: Notify::new(),
+            orders: Notify::new(),
+        }
     }
 
     /// A lease changed.

@@ -12,6 +12,7 @@ pub mod error;
 mod housekeeping;
 mod memory;
 mod mint;
+mod orders;
 mod rates;
 mod reaper;
 mod reconciler;
@@ -35,6 +36,9 @@ pub use ask::{
 };
 pub use error::Failure;
 pub use reload::ReloadRefused;
+
+/// An order to end many leases, as it stands.
+pub use crate::store::Order;
 
 use crate::audit::{AuditLog, HandshakeGate};
 use crate::config::Config;

@@ -16,6 +16,7 @@ pub(super) struct Rates {
     mints: Rate<(String, String)>,
     refusals: Rate<String>,
     questions: Rate<String>,
+    orders: Rate<String>,
 }
 
 impl Rates {
@@ -24,6 +25,7 @@ impl Rates {
             mints: Rate::new("mints_per_minute_per_identity_and_role", limits.mints_per_minute_per_identity_and_role),
             refusals: Rate::new("refusals_per_minute_per_identity", limits.refusals_per_minute_per_identity),
             questions: Rate::new("questions_per_minute_per_identity", limits.questions_per_minute_per_identity),
+            orders: Rate::new("orders_per_minute_per_identity", limits.orders_per_minute_per_identity),
         }
     }
 
@@ -32,6 +34,7 @@ impl Rates {
         self.mints.set(limits.mints_per_minute_per_identity_and_role);
         self.refusals.set(limits.refusals_per_minute_per_identity);
         self.questions.set(limits.questions_per_minute_per_identity);
+        self.orders.set(limits.orders_per_minute_per_identity);
     }
 
     /// Counts one mint.
@@ -61,11 +64,20 @@ impl Rates {
         self.questions.count(&identity.to_owned(), "ask less often")
     }
 
+    /// Counts one order to end many leases: each is kept for as long as an ended lease, and needs no grant for one's own.
+    ///
+    /// # Errors
+    /// [`Failure::Limit`] with the time after which the next one is taken.
+    pub(super) fn order(&self, identity: &str) -> Result<(), Failure> {
+        self.orders.count(&identity.to_owned(), "an order that was given is carried out; there is no need to repeat it")
+    }
+
     /// Drops what is known of identities that have been quiet, so that memory does not grow with every caller ever seen.
     pub(super) fn forget_quiet(&self) {
         self.mints.forget_quiet();
         self.refusals.forget_quiet();
         self.questions.forget_quiet();
+        self.orders.forget_quiet();
     }
 }
 

@@ -13,7 +13,7 @@ use super::clock::BrokerClock;
 use super::rates::Rates;
 use super::survey::Surveys;
 use super::tasks::Tasks;
-use super::{Broker, Current, Parts, housekeeping, memory, reaper, reconciler};
+use super::{Broker, Current, Parts, housekeeping, memory, orders, reaper, reconciler};
 use crate::audit::{Event, HandshakeGate};
 use crate::config::{self, Config, Remembered};
 use crate::engine::Engines;
@@ -112,6 +112,7 @@ impl Broker {
             vec![
                 tokio::spawn(housekeeping::rounds(self.clone(), stop.clone())),
                 tokio::spawn(housekeeping::outbox(self.clone(), stop.clone())),
+                tokio::spawn(orders::run(self.clone(), stop.clone())),
                 tokio::spawn(housekeeping::refused_handshakes(self.clone(), stop.clone())),
                 tokio::spawn(housekeeping::refusals(self.clone(), stop.clone())),
             ]

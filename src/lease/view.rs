@@ -130,7 +130,7 @@ impl Broker {
     }
 
     /// Looking hands nothing out, and is needed most when something is wrong: it does not wait for a log that takes no lines.
-    async fn authorize_looking(
+    pub(super) async fn authorize_looking(
         &self,
         rules: &Rules,
         caller: &Caller,

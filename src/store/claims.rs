@@ -23,7 +23,8 @@ pub enum Outcome {
     Dead,
     /// Its target ended it by its own clock: `revoking -> expired`.
     Expired,
-    /// Closed without being ended in its target, by an operator's word that the target is gone for good.
+    /// Closed without being ended in its target, by an operator's word that the target is gone for good. Also a lease that was
+    /// not being ended: it becomes `revoking` by `operator` first.
     Forgotten,
     /// Not ended; to be tried again. Counts an attempt and frees the claim.
     Again {

@@ -3,6 +3,7 @@
 mod lists;
 mod lives;
 mod model;
+pub mod orders;
 mod races;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::domain::lease::{Lease, State};
 pub async fn run<S: Store + 'static>(open: impl AsyncFn(&str) -> S, claims: AtOpen) {
     lives::run(&open).await;
     lists::run(&open).await;
+    orders::run(&open).await;
     races::run(&open).await;
     model::run(&open, claims).await;
 }

@@ -109,9 +109,6 @@ pub trait Leases: Send + Sync {
     /// already stays as it is; one that has ended cannot come back, which is [`StoreError::Damaged`].
     async fn adopt(&self, lease: NewLease) -> Result<(), StoreError>;
 
-    /// Ends all live leases that match, in one durable step, each as [`Leases::end`] does. Answers how many.
-    async fn end_matching(&self, filter: &Filter, by: EndedBy, now: Timestamp) -> Result<u64, StoreError>;
-
     /// One lease.
     async fn get(&self, id: LeaseId) -> Result<Option<Row>, StoreError>;
 

@@ -26,8 +26,8 @@ pub use orders::{NewOrder, Order, OrderStep, Orders};
 pub use outbox::{LeaseChange, Outbox, OutboxEntry, OutboxLine};
 
 /// Everything that a store is.
-pub trait Store: Leases + Claims + Facts + Outbox {}
-impl<T: Leases + Claims + Facts + Outbox> Store for T {}
+pub trait Store: Leases + Claims + Orders + Facts + Outbox {}
+impl<T: Leases + Claims + Orders + Facts + Outbox> Store for T {}
 
 /// Who opens a store.
 #[derive(Debug, Clone)]

@@ -28,11 +28,11 @@ pub struct Order {
     pub order: NewOrder,
     /// Live leases that it was about when it was placed.
     pub matched: u64,
-    /// How many it has made `revoking` so far.
+    /// How many it has come to so far: each is `revoking` since then, or was before.
     pub ordered: u64,
     /// How many of its leases are still alive: in the end none.
     pub left: u64,
-    /// When the last of its leases was made `revoking`.
+    /// When it had come to the last of them.
     pub finished_at: Option<Timestamp>,
 }
 
@@ -41,7 +41,7 @@ pub struct Order {
 pub struct OrderStep {
     /// Of which order.
     pub order: String,
-    /// How many leases it made `revoking`.
+    /// How many leases it came to: each is `revoking` now.
     pub ended: u64,
     /// The order has no more to do.
     pub finished: bool,

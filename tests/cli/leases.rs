@@ -5,7 +5,7 @@ use std::sync::Arc;
 use leasehold_testkit::wait_until;
 use serde_json::{Value, json as object};
 
-use super::{failed, json, printed};
+use super::{failed, json, printed, said};
 use crate::rig::{AUDITOR, BILLING, OPERATOR, READ, Rig, SOON, STRANGER, TENANT, TENANTS, for_ttl, mint};
 
 async fn api(rig: &Rig, who: &str, uri: &str) -> Value {
@@ -113,10 +113,22 @@ async fn very_many_are_listed_to_the_end_and_ended_in_one_order() {
     }
     failed(&rig.run(BILLING, &[&all[..], &["--yes"]].concat()).await, 1);
     assert_eq!(rig.accounts().await.len(), MANY);
-    let ended = json(&rig.run(OPERATOR, &[&all[..], &["--yes", "--wait", "--output", "json"]].concat()).await);
+    let other = [&all[..], &["--yes", "--expect", "7"]].concat();
+    assert!(failed(&rig.run(OPERATOR, &other).await, 1).contains("7 were expected"));
+    assert_eq!(rig.accounts().await.len(), MANY);
+    let waited = rig.run(OPERATOR, &[&all[..], &["--yes", "--wait", "--output", "json"]].concat()).await;
+    let ended = json(&waited);
     assert_eq!(ended["matched"], MANY);
+    assert!(said(&waited).contains("all 1010 leases are dead"), "{}", said(&waited));
     assert!(ended["order"].as_str().is_some_and(|order| order.starts_with("o-")), "{ended}");
     assert!(rig.accounts().await.is_empty());
+    let order = format!("/v1/leases/revoke/{}", ended["order"].as_str().expect("an id"));
+    let progress = rig.ask(OPERATOR, "GET", &order, None).await.json();
+    assert_eq!((&progress["ordered"], &progress["left"]), (&Value::from(MANY), &Value::from(0)));
+    assert!(progress["finished_at"].is_string(), "{progress}");
+    // Whoever may see the leases may look at what ends them; nobody else learns that there is such an order.
+    assert_eq!(rig.ask(AUDITOR, "GET", &order, None).await.status, 200);
+    rig.ask(BILLING, "GET", &order, None).await.problem(404);
     // Kept in the store before anything was ended, and written from there.
     let on_record = async || {
         rig.audit().into_iter().any(|l| l["detail"]["order"] == ended["order"] && l["detail"]["matched"] == MANY)

@@ -10,7 +10,7 @@ use crate::path::{query, segment};
 use crate::transport::{Call, Transport};
 use crate::wire::{
     CredentialMembers, DecisionRequest, DecisionResponse, ForgetResponse, Lease, LeaseList, LeaseQuery, LeaseResponse,
-    MintRequest, MintResponse, ReconcileRequest, ReconcileResponse, RenewRequest, RevokeManyRequest,
+    MintRequest, MintResponse, OrderResponse, ReconcileRequest, ReconcileResponse, RenewRequest, RevokeManyRequest,
     RevokeManyResponse, RoleList,
 };
 use crate::{ClientConfig, ClientError};
@@ -142,6 +142,14 @@ impl Client {
     /// See [`ClientError`]; 409 says that `expect` is needed or no longer true.
     pub async fn revoke_many(&self, ask: &RevokeManyRequest) -> Result<RevokeManyResponse, ClientError> {
         self.transport.call(Call::post("/v1/leases/revoke".into(), Some(ask))).await?.json()
+    }
+
+    /// How far such an order has come.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; 404 says that it is unknown or not ours to see.
+    pub async fn order(&self, id: &str) -> Result<OrderResponse, ClientError> {
+        self.transport.call(Call::get("/v1/leases/revoke/".to_owned() + &segment(id))).await?.json()
     }
 
     /// Would this be allowed, by which grant, and if not why.

@@ -32,6 +32,9 @@ async fn calls_go_where_they_should_on_one_kept_connection() {
             answer(201, format!(r#"{{"lease": {}, "credential": {login}}}"#, lease("a", "active")))
         }
         "POST /v1/leases/revoke" => answer(202, r#"{"order": "o1", "matched": 2}"#),
+        "GET /v1/leases/revoke/o1" => {
+            answer(200, r#"{"order": "o1", "matched": 2, "ordered": 2, "left": 0, "finished_at": "2026-01-02T03:04:05.678Z"}"#)
+        }
         "POST /v1/targets/t/forget" => answer(200, r#"{"closed": 4}"#),
         _ => answer(200, format!(r#"{{"lease": {}}}"#, lease("a", "revoked"))),
     })
@@ -45,6 +48,7 @@ async fn calls_go_where_they_should_on_one_kept_connection() {
     client.lease_while("a", "active", Duration::from_secs(30)).await.unwrap();
     let matched = client.revoke_many(&RevokeManyRequest::of(Selector::Role("r".into()))).await.unwrap();
     assert_eq!((matched.order.as_deref(), matched.matched), (Some("o1"), 2));
+    assert!(client.order("o1").await.unwrap().is_over());
     assert_eq!(client.forget_target("t").await.unwrap().closed, 4);
     client.close().await;
     assert_eq!(
@@ -56,6 +60,7 @@ async fn calls_go_where_they_should_on_one_kept_connection() {
             "POST /v1/leases/a/renew {}",
             "GET /v1/leases/a?while=active&wait=30s",
             "POST /v1/leases/revoke {\"role\":\"r\"}",
+            "GET /v1/leases/revoke/o1",
             "POST /v1/targets/t/forget",
         ]
     );

@@ -9,6 +9,7 @@ pub const STEPS: &[&str] = &[
     "mint.made",
     "mint.activated",
     "mint.on_record",
+    "order.step",
     "revoke.claimed",
     "revoke.fenced",
     "revoke.sessions_gone",

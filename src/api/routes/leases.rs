@@ -4,7 +4,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use leasehold_client::wire::{
-    LeaseList, LeaseQuery, LeaseResponse, RenewRequest, RevokeManyRequest, RevokeManyResponse, Selector,
+    LeaseList, LeaseQuery, LeaseResponse, OrderResponse, RenewRequest, RevokeManyRequest, RevokeManyResponse, Selector,
 };
 use leasehold_identity::SpiffeId;
 use serde::Deserialize;
@@ -117,6 +117,16 @@ pub(super) async fn revoke_many(
     let taken = api.broker.revoke_many(&caller, &request_id, ask).await?;
     let status = if dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(RevokeManyResponse { order: taken.order, matched: taken.matched })))
+}
+
+/// How far an order has come.
+pub(super) async fn order(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+    Extension(request_id): Extension<RequestId>,
+) -> Result<Json<OrderResponse>, Problem> {
+    Ok(Json(wire::order(api.broker.order(&caller, &request_id, &id).await?)))
 }
 
 fn answer(lease: Lease) -> Json<LeaseResponse> {

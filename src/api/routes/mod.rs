@@ -74,6 +74,7 @@ fn table() -> Vec<Row> {
         posted("/v1/leases/{id}/renew", Grant, leases::renew),
         posted("/v1/leases/{id}/revoke", Grant, leases::revoke),
         posted("/v1/leases/revoke", Grant, leases::revoke_many),
+        got("/v1/leases/revoke/{order}", Grant, leases::order),
         posted("/v1/decisions", Nothing, decisions::decide),
         posted("/v1/reconcile", Grant, reconcile::reconcile),
         posted("/v1/targets/{target}/forget", Grant, targets::forget),

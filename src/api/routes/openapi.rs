@@ -32,6 +32,7 @@ pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
         wire::RenewRequest,
         wire::RevokeManyRequest,
         wire::RevokeManyResponse,
+        wire::OrderResponse,
         wire::DecisionRequest,
         wire::DecisionResponse,
         wire::ReconcileRequest,
@@ -111,6 +112,11 @@ fn calls() -> Vec<Call> {
             ],
             refusals: &["400", "403", "409", "503"],
             ..call(Post, "/v1/leases/revoke", "End many leases in one durable order")
+        },
+        Call {
+            good: &[("200", "How far it has come", "OrderResponse")],
+            refusals: &["404", "503"],
+            ..call(Get, "/v1/leases/revoke/{order}", "How far an order to end many leases has come")
         },
         Call {
             body: Some(("DecisionRequest", true)),

@@ -1,25 +1,22 @@
 //! `leasehold lease revoke`.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::ArgGroup;
-use leasehold_client::wire::{Lease, LeaseList, LeaseQuery, RevokeManyRequest, RevokeManyResponse, Selector};
-use leasehold_client::{Client, ClientError};
+use leasehold_client::Client;
+use leasehold_client::wire::{Lease, LeaseList, Selector};
 
 use super::super::connect::ConnectArgs;
+use super::super::exit;
 use super::super::output::{Output, safe};
-use super::super::{exit, question};
-use super::{row, show};
+use super::{many, row, show};
 
 /// How long one look at a lease waits for its end.
 const LOOK: Duration = Duration::from_secs(30);
-/// Waits between two looks at many leases.
+/// Waits between two looks at a lease when the broker cannot be asked.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(3);
-/// How often an order is given again because leases were issued between counting and ordering.
-const ORDERS_MAX: usize = 5;
 
 /// `leasehold lease revoke`. Without `--wait` it returns when the end is recorded and cannot be lost any more.
 #[derive(Debug, clap::Args)]
@@ -43,10 +40,13 @@ pub struct RevokeArgs {
     /// Only count what --identity, --role, --target or --all mean.
     #[arg(long, conflicts_with = "ids")]
     dry_run: bool,
+    /// How many they are, from a dry run: if it is another number by now, nothing is ended.
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["ids", "dry_run"])]
+    expect: Option<u64>,
     /// Do not ask.
     #[arg(long)]
     yes: bool,
-    /// Return when all of them are dead.
+    /// Return when all of them are dead, and show how far it has come.
     #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
     #[command(flatten)]
@@ -58,8 +58,9 @@ pub async fn run(args: RevokeArgs, output: Output) -> anyhow::Result<u8> {
         let RevokeArgs { ids, wait, broker, .. } = args;
         return broker.with_client(async |client| each(client, &ids, wait, output).await).await;
     };
-    let RevokeArgs { dry_run, yes, wait, broker, .. } = args;
-    broker.with_client(async |client| many(client, selector, dry_run, yes, wait, output).await).await
+    let RevokeArgs { dry_run, expect, yes, wait, broker, .. } = args;
+    let order = many::Order { selector, dry_run, expect, yes, wait };
+    broker.with_client(async |client| many::run(client, order, output).await).await
 }
 
 fn selector(args: &RevokeArgs) -> Option<Selector> {
@@ -120,98 +121,6 @@ async fn dead(client: &Client, mut lease: Lease) -> anyhow::Result<Lease> {
     Ok(lease)
 }
 
-async fn many(
-    client: &Client,
-    selector: Selector,
-    dry_run: bool,
-    yes: bool,
-    wait: bool,
-    output: Output,
-) -> anyhow::Result<u8> {
-    let counted = count(client, &selector).await?;
-    if dry_run || counted.matched == 0 {
-        show_order(&counted, output)?;
-        return Ok(exit::DONE);
-    }
-    let question = format!("End {} leases ({})?", counted.matched, describe(&selector));
-    if !question::confirmed(question, yes).await? {
-        return Ok(exit::FAILED);
-    }
-    let taken = order(client, &selector, counted.matched).await?;
-    if wait {
-        all_dead(client, &selector).await?;
-    }
-    show_order(&taken, output)?;
-    Ok(exit::DONE)
-}
-
-async fn count(client: &Client, selector: &Selector) -> Result<RevokeManyResponse, ClientError> {
-    let ask = RevokeManyRequest { dry_run: Some(true), ..RevokeManyRequest::of(selector.clone()) };
-    client.revoke_many(&ask).await
-}
-
-/// Gives the order for what was counted. A busy service has more leases a moment later; then it is counted again.
-async fn order(client: &Client, selector: &Selector, mut expect: u64) -> anyhow::Result<RevokeManyResponse> {
-    for _ in 1..ORDERS_MAX {
-        let ask = RevokeManyRequest { expect: Some(expect), ..RevokeManyRequest::of(selector.clone()) };
-        match client.revoke_many(&ask).await {
-            Err(error) if error.status() == Some(409) => expect = count(client, selector).await?.matched,
-            done => return Ok(done?),
-        }
-    }
-    let ask = RevokeManyRequest { expect: Some(expect), ..RevokeManyRequest::of(selector.clone()) };
-    client.revoke_many(&ask).await.context("their number keeps changing: stop what asks for them first, or repeat this")
-}
-
-fn describe(selector: &Selector) -> String {
-    match selector {
-        Selector::Identity(id) => format!("all of {}", safe(id)),
-        Selector::Role(role) => format!("all of the role {}", safe(role)),
-        Selector::Target(target) => format!("all in the target {}", safe(target)),
-        Selector::All => "all there are".to_owned(),
-    }
-}
-
-fn show_order(order: &RevokeManyResponse, output: Output) -> anyhow::Result<()> {
-    let members = [("order", order.order.clone().unwrap_or_default()), ("matched", order.matched.to_string())];
-    output.one(order, members)
-}
-
-/// The leases that are being ended.
-async fn dying(client: &Client, selector: &Selector) -> Result<BTreeSet<String>, ClientError> {
-    let mut ask = LeaseQuery { state: Some("revoking".to_owned()), ..LeaseQuery::default() };
-    match selector.clone() {
-        Selector::Identity(id) => ask.identity = Some(id),
-        Selector::Role(role) => ask.role = Some(role),
-        Selector::Target(target) => ask.target = Some(target),
-        Selector::All => {}
-    }
-    Ok(client.all_leases(&ask).await?.into_iter().map(|lease| lease.id).collect())
-}
-
-/// Waits until none that an order has just made `revoking` is so any more, for as long as it takes. It looks after the
-/// order only: nothing that fails before may keep the order from being given.
-async fn all_dead(client: &Client, selector: &Selector) -> anyhow::Result<()> {
-    let mut pause = PAUSE_MIN;
-    let mut meant: Option<BTreeSet<String>> = None;
-    loop {
-        match dying(client, selector).await {
-            Ok(now) => {
-                // Those that others end meanwhile are not waited for.
-                let left = meant.map_or_else(|| now.clone(), |before| &before & &now);
-                if left.is_empty() {
-                    return Ok(());
-                }
-                meant = Some(left);
-            }
-            Err(error) if error.is_transient() => eprintln!("leasehold: {error}; trying again"),
-            Err(error) => return Err(error.into()),
-        }
-        tokio::time::sleep(pause).await;
-        pause = PAUSE_MAX.min(pause * 2);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -224,10 +133,19 @@ mod tests {
 
     #[test]
     fn exactly_one_set_is_meant() {
-        for good in ["06f0", "06f0 06f1 --wait", "--role r --yes", "--all --dry-run", "--identity spiffe://d/x"] {
+        for good in [
+            "06f0",
+            "06f0 06f1 --wait",
+            "--role r --yes",
+            "--all --dry-run",
+            "--identity spiffe://d/x",
+            "--all --expect 7",
+        ] {
             assert!(is_good(good), "{good}");
         }
-        for wrong in ["", "06f0 --role r", "--role r --all", "06f0 --dry-run", "--all --dry-run --wait"] {
+        for wrong in
+            ["", "06f0 --role r", "--role r --all", "06f0 --dry-run", "--all --dry-run --wait", "06f0 --expect 1"]
+        {
             assert!(!is_good(wrong), "{wrong}");
         }
     }

@@ -1,6 +1,7 @@
 //! `leasehold lease`.
 
 mod end;
+mod many;
 
 use clap::Subcommand;
 use leasehold_client::wire::{Lease, LeaseList, LeaseQuery, LeaseResponse, RenewRequest};

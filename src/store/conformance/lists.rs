@@ -1,4 +1,4 @@
-//! Lists, counts, and endings of many.
+//! Lists and counts.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,6 @@ use crate::domain::lease::{EndedBy, Lease, State};
 pub(super) async fn run<S: Store + 'static>(open: &impl AsyncFn(&str) -> S) {
     lists_show_what_is_visible_newest_first(&open("lists").await).await;
     the_due_are_claimed_in_the_order_in_which_they_fell_due(&open("order").await).await;
-    many_are_ended_in_one_step(&open("many").await).await;
 }
 
 /// Nine leases: roles r0..r2, targets t0..t1, identities w0..w2, in turn.
@@ -96,20 +95,4 @@ async fn the_due_are_claimed_in_the_order_in_which_they_fell_due(store: &dyn Sto
     assert_eq!(order(2).await, [a.id]);
     assert!(order(2).await.is_empty());
     assert_eq!(store.get(other.id).await.unwrap().unwrap().lease.state, State::Active);
-}
-
-async fn many_are_ended_in_one_step(store: &dyn Store) {
-    let leases = nine(store).await;
-    let late = pending(store, "r0", "t0", "w9").await;
-    let of_r0 = filter(Some("r0"), None, None, None);
-    assert_eq!(store.count_live(&of_r0).await.unwrap(), 4);
-    store.end(leases[0].id, EndedBy::Caller, at(1)).await.unwrap();
-    assert_eq!(store.end_matching(&of_r0, EndedBy::Operator, at(2)).await.unwrap(), 4);
-    assert_eq!(store.get(leases[0].id).await.unwrap().unwrap().lease.ended_by, Some(EndedBy::Caller));
-    let row = store.get(late.id).await.unwrap().unwrap();
-    assert_eq!((row.lease.ended_by, row.due_at), (Some(EndedBy::Operator), at(2)));
-    assert_eq!(store.outbox(100).await.unwrap().len(), 4);
-    let active = filter(None, None, None, Some(State::Active));
-    assert_eq!(store.end_matching(&active, EndedBy::Policy, at(3)).await.unwrap(), 6);
-    assert_eq!(store.due_and_live(at(3)).await.unwrap(), (10, 10));
 }

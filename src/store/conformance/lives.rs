@@ -15,6 +15,7 @@ pub(super) async fn run<S: Store + 'static>(open: &impl AsyncFn(&str) -> S) {
     what_was_never_made_is_closed_at_once(&open("unmade").await).await;
     an_adopted_account_is_an_active_lease(&open("adopted").await).await;
     every_outcome_closes_as_it_says(&open("outcomes").await).await;
+    what_is_forgotten_passes_through_its_end(&open("forgotten").await).await;
     marks_never_go_back(&open("marks").await).await;
     what_was_answered_is_there_after_reopening(open).await;
 }
@@ -169,8 +170,8 @@ async fn every_outcome_closes_as_it_says(store: &dyn Store) {
         let outcomes = [Outcome::Dead, Outcome::Expired, Outcome::Forgotten];
         ids.iter().zip(outcomes).map(|(id, outcome)| Settled { id: *id, outcome }).collect::<Vec<_>>()
     };
-    // What is not being ended cannot be closed.
-    store.settle(closing(&ids), at(1)).await.unwrap();
+    // What is not being ended cannot be closed, unless its target is forgotten.
+    store.settle(closing(&ids[..2]), at(1)).await.unwrap();
     assert_eq!(store.due_and_live(at(1)).await.unwrap(), (0, 5));
     assert_eq!(store.claim_due("t", Turn::First, Scope::Due, at(10_000), at(11_000), 4).await.unwrap().len(), 4);
     store.settle(closing(&ids), at(10_001)).await.unwrap();
@@ -201,6 +202,21 @@ async fn every_outcome_closes_as_it_says(store: &dyn Store) {
     // A number is never used again, also when its line is gone.
     store.end(untouched, EndedBy::Vanished, at(3)).await.unwrap();
     assert!(store.outbox(1).await.unwrap()[0].number > lines[6].number);
+}
+
+async fn what_is_forgotten_passes_through_its_end(store: &dyn Store) {
+    let lives = [pending(store, "r", "t", "a").await.id, active(store, "r", "t", "a").await.id];
+    let forget = lives.map(|id| Settled { id, outcome: Outcome::Forgotten });
+    store.settle(forget.to_vec(), at(5)).await.unwrap();
+    store.settle(forget.to_vec(), at(6)).await.unwrap();
+    for id in lives {
+        let lease = store.get(id).await.unwrap().unwrap().lease;
+        assert_eq!((lease.state, lease.ended_by), (State::Revoked, Some(EndedBy::Operator)));
+        let lines = store.outbox(100).await.unwrap();
+        let states = lines.iter().map(change_of).filter(|c| c.lease == id).map(|c| c.state).collect::<Vec<_>>();
+        assert_eq!(states, [State::Revoking, State::Revoked]);
+    }
+    assert_eq!(store.due_and_live(at(99_999)).await.unwrap(), (0, 0));
 }
 
 async fn marks_never_go_back(store: &dyn Store) {

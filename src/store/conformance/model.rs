@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
 use super::super::{Filter, Inserted, NewLease, Outcome, Scope, Settled, Store, Turn};
+use super::orders::order_of;
 use super::{AtOpen, at, new_lease, receipt};
 use crate::domain::lease::{EndedBy, State};
 
@@ -25,7 +26,7 @@ enum Step {
     Renew(usize, i64),
     End(usize),
     CloseUnmade(usize),
-    EndMatching { role: Option<usize>, target: Option<usize>, state: Option<State> },
+    Order { role: Option<usize>, target: Option<usize> },
     Claim { target: usize, turn: Turn, limit: usize },
     Settle(usize, usize),
     Wait(i64),
@@ -34,12 +35,11 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let pick = 0..64_usize;
-    let state = proptest::sample::select(State::ALL.to_vec());
     let turn = proptest::sample::select(vec![Turn::First, Turn::Again]);
     let insert = (0..2_usize, 0..2_usize, 0..2_usize, 0..6_u64, proptest::option::of(pick.clone()))
         .prop_map(|(role, who, target, cap, replaces)| Step::Insert { role, who, target, cap, replaces });
-    let many = (proptest::option::of(0..2_usize), proptest::option::of(0..2_usize), proptest::option::of(state))
-        .prop_map(|(role, target, state)| Step::EndMatching { role, target, state });
+    let many = (proptest::option::of(0..2_usize), proptest::option::of(0..2_usize))
+        .prop_map(|(role, target)| Step::Order { role, target });
     prop_oneof![
         6 => insert,
         5 => pick.clone().prop_map(Step::Activate),
@@ -134,7 +134,7 @@ impl Model {
                 let replaces = replaces.and_then(picked).map(|i| self.leases[i].id);
                 self.insert(store, (role, who, target), cap, replaces).await;
             }
-            Step::EndMatching { role, target, state } => self.end_matching(store, role, target, state).await,
+            Step::Order { role, target } => self.order(store, role, target).await,
             Step::Claim { target, turn, limit } => self.claim(store, target, turn, limit).await,
             Step::Activate(i)
             | Step::Announce(i, _)
@@ -178,30 +178,29 @@ impl Model {
         }
     }
 
-    async fn end_matching(
-        &mut self,
-        store: &dyn Store,
-        role: Option<usize>,
-        target: Option<usize>,
-        state: Option<State>,
-    ) {
+    async fn order(&mut self, store: &dyn Store, role: Option<usize>, target: Option<usize>) {
         let now = self.now();
         let filter = Filter {
             role: role.map(|r| format!("r{r}")),
             target: target.map(|t| format!("t{t}")),
             identity: None,
-            state,
+            state: None,
         };
         let mut matched = 0;
         for lease in &mut self.leases {
             let here = role.is_none_or(|r| r == lease.place.0) && target.is_none_or(|t| t == lease.place.2);
-            if here && lease.state.is_live() && state.is_none_or(|s| s == lease.state) {
+            if here && lease.state.is_live() {
                 matched += 1;
-                end(lease, &mut self.lines, EndedBy::Policy, now);
+                end(lease, &mut self.lines, EndedBy::Operator, now);
             }
         }
         assert_eq!(store.count_live(&filter).await.unwrap(), matched);
-        assert_eq!(store.end_matching(&filter, EndedBy::Policy, now).await.unwrap(), matched);
+        assert_eq!(store.place_order(&order_of(store, filter).await).await.unwrap(), matched);
+        let mut ended = 0;
+        while let Some(step) = store.carry_on(now, 3).await.unwrap() {
+            ended += step.ended;
+        }
+        assert_eq!(ended, matched);
     }
 
     async fn claim(&mut self, store: &dyn Store, target: usize, turn: Turn, limit: usize) {
@@ -329,6 +328,9 @@ async fn settle(
         _ => Outcome::Again { error: "no".to_owned(), at: again },
     };
     store.settle(vec![Settled { id: lease.id, outcome: outcome.clone() }], now).await.unwrap();
+    if lease.state.is_live() && outcome == Outcome::Forgotten {
+        end(lease, lines, EndedBy::Operator, now);
+    }
     if lease.state != State::Revoking {
         return;
     }

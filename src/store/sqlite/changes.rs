@@ -7,11 +7,11 @@ use leasehold_sdk::{LeaseId, Timestamp};
 use serde_json::json;
 use sqlx::SqliteConnection;
 
-use super::super::{Filter, Row, StoreError};
+use super::super::{Row, StoreError};
 use super::leases::row;
 use super::outcome::failed;
+use super::rows;
 use super::writer::Op;
-use super::{query, rows};
 use crate::domain::lease::{EndedBy, Lease};
 
 pub(super) struct Activate {
@@ -130,21 +130,5 @@ impl Op for End {
             Some(row) => rows::whole(&row).map(Some),
             None => row(db, self.id).await,
         }
-    }
-}
-
-pub(super) struct EndMatching {
-    pub(super) filter: Filter,
-    pub(super) by: EndedBy,
-    pub(super) now: Timestamp,
-}
-
-#[async_trait]
-impl Op for EndMatching {
-    type Answer = u64;
-
-    async fn apply(&self, db: &mut SqliteConnection) -> Result<u64, StoreError> {
-        let done = query::end_matching(&self.filter, self.by, self.now).build().execute(db).await.map_err(failed)?;
-        Ok(done.rows_affected())
     }
 }

@@ -13,6 +13,7 @@ use super::leases::bound;
 use super::outcome::failed;
 use super::rows;
 use super::writer::Op;
+use crate::domain::lease::EndedBy;
 
 /// What a lease says that was closed without being ended.
 const FORGOTTEN: &str = "closed by target forget; not ended in the target";
@@ -203,6 +204,10 @@ impl Op for Settle {
     type Answer = ();
 
     async fn apply(&self, db: &mut SqliteConnection) -> Result<(), StoreError> {
+        if self.forgotten != "[]" {
+            let end = sqlx::query(super::orders::END_LISTED).bind(&self.forgotten).bind(EndedBy::Operator.as_str());
+            end.bind(self.now.unix_ms()).execute(&mut *db).await.map_err(failed)?;
+        }
         let closed = [
             (&self.dead, "revoked", None),
             (&self.expired, "expired", None),

@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 
 use super::super::{Filter, Inserted, Leases, NewLease, Row, StoreError, Visible};
 use super::Sqlite;
-use super::changes::{Activate, Announce, End, EndMatching, Renew};
+use super::changes::{Activate, Announce, End, Renew};
 use super::outcome::failed;
 use super::query;
 use super::records::{Adopt, CloseUnmade, Insert};
@@ -51,10 +51,6 @@ impl Leases for Sqlite {
     async fn adopt(&self, lease: NewLease) -> Result<(), StoreError> {
         let plan = json(&lease.plan)?;
         self.write(Adopt { new: lease, plan }).await
-    }
-
-    async fn end_matching(&self, filter: &Filter, by: EndedBy, now: Timestamp) -> Result<u64, StoreError> {
-        self.write(EndMatching { filter: filter.clone(), by, now }).await
     }
 
     async fn get(&self, id: LeaseId) -> Result<Option<Row>, StoreError> {

@@ -10,6 +10,7 @@ mod claims;
 mod facts;
 mod file;
 mod leases;
+mod orders;
 mod outcome;
 mod query;
 mod records;

@@ -1,12 +1,12 @@
 //! The only statements that are put together at run time: from the fixed pieces below, with every value bound.
 
-use leasehold_sdk::{LeaseId, Timestamp};
+use leasehold_sdk::LeaseId;
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::super::{Filter, Visible};
 use super::leases::bound;
 use super::rows;
-use crate::domain::lease::{EndedBy, State};
+use crate::domain::lease::State;
 
 /// What is asked for, cut along what is visible: each part can be walked by one index. A lease may be in two parts.
 pub(super) fn parts(visible: &Visible, filter: &Filter) -> Vec<Filter> {
@@ -36,15 +36,19 @@ pub(super) fn count_live(filter: &Filter) -> QueryBuilder<Sqlite> {
     q
 }
 
-/// Ends all live leases that match.
-pub(super) fn end_matching(filter: &Filter, by: EndedBy, now: Timestamp) -> QueryBuilder<Sqlite> {
-    let mut q = QueryBuilder::new("UPDATE leases SET state = 'revoking', ended_by = coalesce(ended_by, ");
-    q.push_bind(by.as_str());
-    q.push("), due_at = min(due_at, ").push_bind(now.unix_ms());
-    q.push("), wake_at = max(min(due_at, ").push_bind(now.unix_ms());
-    q.push("), claimed_until), moved_at = iif(state = 'revoking', moved_at, ").push_bind(now.unix_ms());
-    q.push(") WHERE ended_at IS NULL");
+/// How many live leases match, up to this one.
+pub(super) fn count_up_to(filter: &Filter, up_to: LeaseId) -> QueryBuilder<Sqlite> {
+    let mut q = count_live(filter);
+    q.push(" AND +id <= ").push_bind(up_to.to_string());
+    q
+}
+
+/// The ids of live leases that match, oldest first: those after `after`, up to `up_to`.
+pub(super) fn walk(filter: &Filter, after: &str, up_to: LeaseId, limit: usize) -> QueryBuilder<Sqlite> {
+    let mut q = QueryBuilder::new("SELECT id FROM leases WHERE ended_at IS NULL");
     narrow(&mut q, filter);
+    q.push(" AND id > ").push_bind(after.to_owned()).push(" AND id <= ").push_bind(up_to.to_string());
+    q.push(" ORDER BY id LIMIT ").push_bind(bound(limit));
     q
 }
 

@@ -20,7 +20,7 @@ pub use decision::{DecisionRequest, DecisionResponse};
 pub use lease::{Lease, LeaseList, LeaseQuery, LeaseResponse, MintRequest, MintResponse, RenewRequest};
 pub use problem::Problem;
 pub use reconcile::{ForgetResponse, ReconcileRequest, ReconcileResponse, Stray, StrayOrder, TargetReport};
-pub use revoke::{RevokeManyRequest, RevokeManyResponse, Selector, SelectorError};
+pub use revoke::{OrderResponse, RevokeManyRequest, RevokeManyResponse, Selector, SelectorError};
 pub use role::{Role, RoleList};
 
 #[cfg(test)]

@@ -85,3 +85,26 @@ pub struct RevokeManyResponse {
     /// How many live leases it means.
     pub matched: u64,
 }
+
+/// `GET /v1/leases/revoke/{order}`: how far an order has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OrderResponse {
+    /// Its id.
+    pub order: String,
+    /// How many live leases it was about when it was given.
+    pub matched: u64,
+    /// How many of them it has come to: each is being ended since then, or was before.
+    pub ordered: u64,
+    /// How many of its leases are still alive. With `finished_at`, 0 says that all of them are dead.
+    pub left: u64,
+    /// When it had come to the last of them; null before.
+    pub finished_at: Option<String>,
+}
+
+impl OrderResponse {
+    /// Nothing of it is left to do: all of its leases are dead.
+    pub fn is_over(&self) -> bool {
+        self.finished_at.is_some() && self.left == 0
+    }
+}

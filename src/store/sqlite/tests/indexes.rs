@@ -2,11 +2,11 @@
 
 use sqlx::Row as _;
 
-use super::super::super::conformance::{at, identity};
+use super::super::super::conformance::identity;
 use super::super::super::{Filter, Visible};
-use super::super::{changes, claims, facts, leases, query, records};
+use super::super::{changes, claims, facts, leases, orders, query, records};
 use super::*;
-use crate::domain::lease::{EndedBy, State};
+use crate::domain::lease::State;
 use leasehold_sdk::LeaseId;
 
 /// The lines of SQLite's own account of how it would run a statement.
@@ -36,7 +36,9 @@ async fn fixed_statements_go_by_index() {
         (claims::LIVE_BY_TARGET, "COVERING INDEX leases_"),
         (claims::CLOSE, "id=?)"),
         (claims::AGAIN, "id=?)"),
+        (orders::END_LISTED, "id=?)"),
         (facts::NEWEST, "COVERING INDEX sqlite_autoindex_leases_1"),
+        (orders::NEXT_ORDER, "orders_unfinished"),
     ];
     for (sql, index) in expected {
         let plan = plan(&store, sql).await;
@@ -73,7 +75,9 @@ async fn filters_go_by_index() {
             identity: on(4, identity("a").as_str()),
             state: (bits & 8 != 0).then_some(State::Revoking),
         };
-        let mut statements = vec![query::count_live(&filter), query::end_matching(&filter, EndedBy::Policy, at(0))];
+        let up_to = LeaseId::new();
+        let mut statements = vec![query::count_live(&filter), query::count_up_to(&filter, up_to)];
+        statements.push(query::walk(&filter, "", up_to, 10));
         for before in [None, Some(LeaseId::new())] {
             statements.push(query::list(&filter, before, 10));
             statements.extend(query::parts(&own, &filter).iter().map(|part| query::list(part, before, 10)));

@@ -1,9 +1,9 @@
 //! Groups, bounds, and faults of the writer.
 
-use super::super::super::conformance::{at, at_once, new_lease, pending, receipt};
-use super::super::super::{Claims, Facts, Filter, Inserted, Leases, NewLease, Outbox, Scope, Turn, Visible};
+use super::super::super::conformance::{at, at_once, new_lease, orders::order_of, pending, receipt};
+use super::super::super::{Claims, Facts, Filter, Inserted, Leases, NewLease, Orders, Outbox, Scope, Turn, Visible};
 use super::*;
-use crate::domain::lease::{EndedBy, State};
+use crate::domain::lease::State;
 
 async fn store(dir: &tempfile::TempDir) -> Arc<Sqlite> {
     Arc::new(open(&dir.path().join("store.db")).await.unwrap())
@@ -124,16 +124,19 @@ async fn a_full_disk_leaves_nothing_half_done() {
         pending(&*store, "r", "t", "a").await;
     }
     let lines = store.outbox(1000).await.unwrap().len();
+    let order = order_of(&*store, Filter::default()).await;
+    store.place_order(&order).await.unwrap();
     store.write(Raw("PRAGMA max_page_count = 1")).await.unwrap();
     // The ending of all needs room for its outbox lines, and finds it only for some.
-    match store.end_matching(&Filter::default(), EndedBy::Operator, at(1)).await {
+    match store.carry_on(at(1), 1000).await {
         Err(StoreError::Unavailable(why)) => assert!(why.contains("no space"), "{why}"),
         other => panic!("{other:?}"),
     }
     let pending_now = Filter { state: Some(State::Pending), ..Filter::default() };
     assert_eq!(store.count_live(&pending_now).await.unwrap(), 200);
     assert_eq!(store.outbox(1000).await.unwrap().len(), lines);
-    assert_eq!(store.end_matching(&Filter::default(), EndedBy::Operator, at(2)).await.unwrap(), 200);
+    assert_eq!(store.order(&order.id).await.unwrap().unwrap().ordered, 0);
+    assert_eq!(store.carry_on(at(2), 1000).await.unwrap().unwrap().ended, 200);
     assert_eq!(store.outbox(1000).await.unwrap().len(), lines + 200);
 }
 

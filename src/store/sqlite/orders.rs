@@ -1,0 +1,174 @@
+//! Orders to end many leases, carried out step by step.
+
+use async_trait::async_trait;
+use leasehold_sdk::{LeaseId, Timestamp};
+use serde_json::json;
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use super::super::{Filter, NewOrder, Order, OrderStep, Orders, StoreError};
+use super::Sqlite;
+use super::leases::bound;
+use super::outcome::failed;
+use super::query;
+use super::rows;
+use super::writer::Op;
+use crate::domain::lease::EndedBy;
+
+#[async_trait]
+impl Orders for Sqlite {
+    async fn place_order(&self, order: &NewOrder) -> Result<u64, StoreError> {
+        // Counted by a reader, so that the writer does not stand still meanwhile. What changes until the order is recorded
+        // changes its `matched`, never which leases it ends.
+        let matched = {
+            let mut db = self.reader().await?;
+            query::count_up_to(&order.filter, order.up_to)
+                .build_query_scalar()
+                .fetch_one(&mut *db)
+                .await
+                .map_err(failed)?
+        };
+        self.write(Place { order: order.clone(), matched }).await?;
+        Ok(matched)
+    }
+
+    async fn carry_on(&self, now: Timestamp, leases_max: usize) -> Result<Option<OrderStep>, StoreError> {
+        let Some((standing, after)) = self.next_order().await? else { return Ok(None) };
+        let order = standing.order;
+        // Found by a reader: the way may lead past many that have ended long ago.
+        let ids: Vec<String> = {
+            let mut db = self.reader().await?;
+            let walk = query::walk(&order.filter, &after, order.up_to, leases_max);
+            { walk }.build_query_scalar().fetch_all(&mut *db).await.map_err(failed)?
+        };
+        let finished = ids.len() < leases_max;
+        let step = Step { order: order.id.clone(), by: order.by, after, ids, finished, now };
+        let ended = self.write(step).await?;
+        Ok(Some(OrderStep { order: order.id, ended, finished }))
+    }
+
+    async fn order(&self, id: &str) -> Result<Option<Order>, StoreError> {
+        let mut db = self.reader().await?;
+        let found = sqlx::query(ORDER).bind(id).fetch_optional(&mut *db).await.map_err(failed)?;
+        let Some(mut order) = found.map(|row| standing(&row)).transpose()? else { return Ok(None) };
+        order.left = left(&mut db, &order).await?;
+        Ok(Some(order))
+    }
+}
+
+const ORDER: &str = "SELECT * FROM orders WHERE id = ?1";
+
+/// The one that has come least far is next: a small one never waits for a large one.
+pub(super) const NEXT_ORDER: &str = "SELECT * FROM orders WHERE finished_at IS NULL ORDER BY ordered, id LIMIT 1";
+
+impl Sqlite {
+    /// The order whose turn it is, and how far its walk has come.
+    async fn next_order(&self) -> Result<Option<(Order, String)>, StoreError> {
+        let mut db = self.reader().await?;
+        let found = sqlx::query(NEXT_ORDER).fetch_optional(&mut *db).await.map_err(failed)?;
+        found.map(|row| Ok((standing(&row)?, rows::get(&row, "after_id")?))).transpose()
+    }
+}
+
+/// Leases of an order that are still alive: while it is carried out all live ones, afterwards those that are being ended.
+/// (One that was recorded late, with an older id, is not the order's.)
+async fn left(db: &mut SqliteConnection, order: &Order) -> Result<u64, StoreError> {
+    let mut filter = order.order.filter.clone();
+    filter.state = order.finished_at.map(|_| crate::domain::lease::State::Revoking);
+    query::count_up_to(&filter, order.order.up_to).build_query_scalar().fetch_one(db).await.map_err(failed)
+}
+
+fn standing(row: &SqliteRow) -> Result<Order, StoreError> {
+    let id: String = rows::get(row, "id")?;
+    let bad = |what: &str| StoreError::Damaged(format!("order {id:?}: its {what} cannot be read"));
+    let up_to: LeaseId = rows::get::<String>(row, "up_to")?.parse().map_err(|_| bad("up_to"))?;
+    let by = EndedBy::parse(&rows::get::<String>(row, "ended_by")?).ok_or_else(|| bad("ended_by"))?;
+    let filter = Filter {
+        role: rows::get(row, "role")?,
+        target: rows::get(row, "target")?,
+        identity: rows::get(row, "identity")?,
+        state: None,
+    };
+    Ok(Order {
+        matched: rows::get(row, "matched")?,
+        ordered: rows::get(row, "ordered")?,
+        left: 0,
+        finished_at: rows::get::<Option<i64>>(row, "finished_at")?.map(Timestamp::from_unix_ms),
+        order: NewOrder { at: rows::time(row, "at")?, by, filter, up_to, id },
+    })
+}
+
+struct Place {
+    order: NewOrder,
+    matched: u64,
+}
+
+#[async_trait]
+impl Op for Place {
+    type Answer = ();
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<(), StoreError> {
+        let NewOrder { id, at, by, filter, up_to } = &self.order;
+        sqlx::query(
+            "INSERT INTO orders (id, at, ended_by, identity, role, target, up_to, matched) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )
+        .bind(id)
+        .bind(at.unix_ms())
+        .bind(by.as_str())
+        .bind(&filter.identity)
+        .bind(&filter.role)
+        .bind(&filter.target)
+        .bind(up_to.to_string())
+        .bind(i64::try_from(self.matched).unwrap_or(i64::MAX))
+        .execute(db)
+        .await
+        .map_err(failed)?;
+        Ok(())
+    }
+}
+
+/// One step of an order, with the walk's place before it: whoever comes second with the same step does nothing.
+struct Step {
+    order: String,
+    by: EndedBy,
+    after: String,
+    ids: Vec<String>,
+    finished: bool,
+    now: Timestamp,
+}
+
+pub(super) const END_LISTED: &str = "UPDATE leases SET state = 'revoking', ended_by = coalesce(ended_by, ?2), due_at = min(due_at, ?3), \
+    wake_at = max(min(due_at, ?3), claimed_until), moved_at = iif(state = 'revoking', moved_at, ?3) \
+    WHERE id IN (SELECT value FROM json_each(?1)) AND ended_at IS NULL";
+
+#[async_trait]
+impl Op for Step {
+    type Answer = u64;
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<u64, StoreError> {
+        let moved = sqlx::query(
+            "UPDATE orders SET after_id = ?3, ordered = ordered + ?4, finished_at = ?5 \
+             WHERE id = ?1 AND after_id = ?2 AND finished_at IS NULL",
+        )
+        .bind(&self.order)
+        .bind(&self.after)
+        .bind(self.ids.last().unwrap_or(&self.after))
+        .bind(bound(self.ids.len()))
+        .bind(self.finished.then_some(self.now.unix_ms()))
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?;
+        if moved.rows_affected() == 0 || self.ids.is_empty() {
+            return Ok(0);
+        }
+        let ended = sqlx::query(END_LISTED)
+            .bind(json!(self.ids).to_string())
+            .bind(self.by.as_str())
+            .bind(self.now.unix_ms())
+            .execute(db)
+            .await
+            .map_err(failed)?;
+        Ok(ended.rows_affected())
+    }
+}
