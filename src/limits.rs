@@ -110,6 +110,10 @@ limits! {
     bulk_revoke_unexpected_max = 100, 0..=1_000_000;
     /// Leases that an order to end many makes `revoking` in one step; a mint waits for one step at most.
     order_step_leases_max = 500, 1..=10_000;
+    /// How long a lease is kept in the store after its end; the audit log keeps it as long as its files are kept.
+    ended_leases_kept_hours = 168, 1..=87_600;
+    /// Ended leases that leave the store in one step; a mint waits for one step at most.
+    purge_step_leases_max = 500, 1..=10_000;
     /// Mints of one target that may wait for it; more are answered 503.
     mints_waiting_per_target_max = 1024, 1..=100_000;
     /// Time from recording a lease to its credential; past it the lease is ended.

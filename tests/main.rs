@@ -17,6 +17,7 @@ mod limits;
 mod ops;
 mod reconcile;
 mod rig;
+mod scale;
 mod stage;
 mod tls;
 mod unauthorized;

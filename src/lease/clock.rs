@@ -31,6 +31,11 @@ struct State {
     doubted_until: Option<Duration>,
 }
 
+/// Whether so long a gap since the last run may be a jump, which is judged by how much would end at once.
+pub(super) fn is_jump(gap: Duration) -> bool {
+    gap >= JUMP_MIN
+}
+
 impl BrokerClock {
     /// Starts from the store's clock, and never before the latest time that a broker has acted on.
     ///
@@ -105,7 +110,7 @@ impl BrokerClock {
 
     /// Holds sweeps for a while if the jump since the last run would end an unusual share of what lives.
     pub fn judge_jump(&self, jump: Duration, due: u64, live: u64, limits: &Limits) -> bool {
-        let unusual = jump >= JUMP_MIN
+        let unusual = is_jump(jump)
             && due >= limits.sweep_leases_min
             && due.saturating_mul(100) >= live.saturating_mul(limits.sweep_share_percent_max);
         let until = clock::boot() + Duration::from_secs(limits.sweep_hold_seconds);

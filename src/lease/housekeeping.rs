@@ -1,6 +1,5 @@
 //! Small duties of the broker: the clock's watch, the outbox of audit lines, what must be kept for the next start.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -95,11 +94,6 @@ impl Broker {
             (true, None) => tracing::info!("the clock is right again"),
             _ => {}
         }
-        let now = self.clock.now();
-        let (due, _) = self.store.due_and_live(now).await?;
-        let mut live: BTreeMap<_, _> = self.current().engines.iter().map(|t| (t.name.clone(), 0)).collect();
-        live.extend(self.store.live_by_target().await?);
-        self.metrics.leases_now(due, &live);
         self.rates.forget_quiet();
         self.end_idle_loops().await?;
         self.keep_marks().await

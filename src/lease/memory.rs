@@ -1,7 +1,7 @@
 //! What each target was when it was last in force, kept beside the store: at the next start it tells whether one was
 //! re-pointed while the broker was down, which would leave its leases behind (law 3).
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::ReloadRefused;
@@ -12,9 +12,9 @@ fn file(config: &Config) -> PathBuf {
 }
 
 /// What is remembered, and the names of the targets that have leases: an older memory may not know them.
-pub(super) fn recall(config: &Config, live: &BTreeMap<String, u64>) -> Remembered {
+pub(super) fn recall(config: &Config, live: &BTreeSet<String>) -> Remembered {
     let kept: Option<Remembered> = std::fs::read(file(config)).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    kept.unwrap_or_default().and_names(live.keys())
+    kept.unwrap_or_default().and_names(live)
 }
 
 /// Keeps what the targets of `config` are, in one step.

@@ -1,5 +1,6 @@
 //! Start, reload and stop of the broker's loops.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,15 +10,15 @@ use leasehold_sdk::{EngineError, clock};
 use tokio::sync::Mutex;
 
 use super::changes::Changes;
-use super::clock::BrokerClock;
+use super::clock::{self as broker_clock, BrokerClock};
 use super::rates::Rates;
 use super::survey::Surveys;
 use super::tasks::Tasks;
-use super::{Broker, Current, Parts, housekeeping, memory, orders, reaper, reconciler};
+use super::{Broker, Current, Parts, counting, housekeeping, memory, orders, purge, reaper, reconciler};
 use crate::audit::{Event, HandshakeGate};
 use crate::config::{self, Config, Remembered};
 use crate::engine::Engines;
-use crate::store::{StoreError, Turn};
+use crate::store::{Filter, Store, StoreError, Turn};
 
 /// How long a start waits for a target's word on its roles: a target that is down is no reason not to start.
 const VET_AT_START: Duration = Duration::from_secs(5);
@@ -55,9 +56,8 @@ impl Broker {
     /// When the store cannot be read, or the configuration does not fit the leases in it.
     pub async fn new(parts: Parts) -> Result<Arc<Self>, ReloadRefused> {
         let Parts { config, store, audit, metrics, chain, own_id } = parts;
-        let live = store.live_by_target().await?;
-        let known = memory::recall(&config, &live);
-        config::changes(&known, &config).refuse_orphans(&config, &live).map_err(ReloadRefused::Config)?;
+        let known = memory::recall(&config, &store.live_targets().await?);
+        refuse_orphans(&*store, &known, &config).await?;
         memory::keep(&config)?;
         let (clock, jump) = BrokerClock::start(&*store).await?;
         // Judged before anything can be minted or ended by it, not only in the first round.
@@ -65,7 +65,10 @@ impl Broker {
         if let Some(why) = clock.trouble() {
             tracing::error!(why = %why, "the clock is off: nothing is minted or reaped");
         }
-        let (due, alive) = store.due_and_live(clock.now()).await?;
+        let (due, alive) = match broker_clock::is_jump(jump) {
+            true => store.due_and_live(clock.now()).await?,
+            false => (0, 0),
+        };
         if clock.judge_jump(jump, due, alive, &config.limits) {
             tracing::error!(
                 due,
@@ -113,6 +116,8 @@ impl Broker {
                 tokio::spawn(housekeeping::rounds(self.clone(), stop.clone())),
                 tokio::spawn(housekeeping::outbox(self.clone(), stop.clone())),
                 tokio::spawn(orders::run(self.clone(), stop.clone())),
+                tokio::spawn(counting::run(self.clone(), stop.clone())),
+                tokio::spawn(purge::run(self.clone(), stop.clone())),
                 tokio::spawn(housekeeping::refused_handshakes(self.clone(), stop.clone())),
                 tokio::spawn(housekeeping::refusals(self.clone(), stop.clone())),
             ]
@@ -155,11 +160,9 @@ impl Broker {
     }
 
     async fn try_reload(self: &Arc<Self>, old: &Current, config: Config) -> Result<(), ReloadRefused> {
-        let live = self.store.live_by_target().await?;
         config::needs_restart(&old.config, &config).map_err(ReloadRefused::Config)?;
-        config::changes(&Remembered::of(&old.config).and_names(live.keys()), &config)
-            .refuse_orphans(&config, &live)
-            .map_err(ReloadRefused::Config)?;
+        let known = Remembered::of(&old.config).and_names(&self.store.live_targets().await?);
+        refuse_orphans(&*self.store, &known, &config).await?;
         let engines = Engines::of(&config, &old.engines, &self.metrics);
         vet(&config, &engines).await?;
         self.audit.set_config_hash(config.hash.clone());
@@ -185,8 +188,8 @@ impl Broker {
         if gone.is_empty() || self.tasks.under_way() > 0 {
             return Ok(());
         }
-        let live = self.store.live_by_target().await?;
-        gone.iter().filter(|name| !live.contains_key(*name)).for_each(|name| self.tasks.end(name));
+        let live = self.store.live_targets().await?;
+        gone.iter().filter(|name| !live.contains(*name)).for_each(|name| self.tasks.end(name));
         Ok(())
     }
 
@@ -212,6 +215,17 @@ impl Broker {
             tracing::error!(error = %e, what, "could not be put on record");
         }
     }
+}
+
+/// Refuses a configuration that would leave leases behind. Only where that is in question are leases counted.
+async fn refuse_orphans(store: &dyn Store, known: &Remembered, next: &Config) -> Result<(), ReloadRefused> {
+    let changes = config::changes(known, next);
+    let mut unended = BTreeMap::new();
+    for target in changes.targets.keys() {
+        let of_target = Filter { target: Some(target.clone()), ..Filter::default() };
+        unended.insert(target.clone(), store.count_live(&of_target).await?);
+    }
+    changes.refuse_orphans(next, &unended).map_err(ReloadRefused::Config)
 }
 
 /// Asks every target at once what it thinks of its roles.

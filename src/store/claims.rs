@@ -1,6 +1,6 @@
 //! What is due, claimed in batches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use leasehold_sdk::{LeaseId, Timestamp};
@@ -75,9 +75,17 @@ pub trait Claims: Send + Sync {
     /// When the next lease of `target` and `turn` falls due, claimed ones by the end of their claim.
     async fn next_due(&self, target: &str, turn: Turn) -> Result<Option<Timestamp>, StoreError>;
 
-    /// How many live leases of all targets are due at `now` and not claimed, and how many live leases there are.
+    /// The targets that have live leases: found without walking over the leases, for a start.
+    async fn live_targets(&self) -> Result<BTreeSet<String>, StoreError>;
+
+    /// How many live leases of all targets are due at `now` and not claimed, and how many live leases there are. Walks over
+    /// all that live.
     async fn due_and_live(&self, now: Timestamp) -> Result<(u64, u64), StoreError>;
 
-    /// Live leases by target, for reload checks and metrics.
+    /// Live leases by target, for metrics. Walks over all that live.
     async fn live_by_target(&self) -> Result<BTreeMap<String, u64>, StoreError>;
+
+    /// Deletes up to `limit` leases that ended before this, oldest end first. Their audit lines and the newest-lease mark stay.
+    /// Answers how many.
+    async fn purge(&self, ended_before: Timestamp, limit: usize) -> Result<u64, StoreError>;
 }

@@ -57,6 +57,9 @@ pub trait Orders: Send + Sync {
     /// each as [`super::Leases::end`] does. `None`: there is none.
     async fn carry_on(&self, now: Timestamp, leases_max: usize) -> Result<Option<OrderStep>, StoreError>;
 
+    /// Deletes up to `limit` orders that were finished before this. Answers how many.
+    async fn purge_orders(&self, finished_before: Timestamp, limit: usize) -> Result<u64, StoreError>;
+
     /// One order.
     async fn order(&self, id: &str) -> Result<Option<Order>, StoreError>;
 }

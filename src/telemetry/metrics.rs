@@ -61,6 +61,8 @@ metrics! {
     leases: Family<OfTarget, Gauge> = Family::default();
     /// Live leases that are due and not yet ended.
     due_leases: Gauge = Gauge::default();
+    /// Ended leases that left the store when their time to be kept was over.
+    purged_leases: Counter = Counter::default();
     /// TLS handshakes by how they ended.
     handshakes: Family<HandshakeResult, Counter> = Family::default();
     /// Open connections of the API.

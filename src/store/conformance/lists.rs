@@ -80,6 +80,7 @@ async fn walked_by_target(store: &dyn Store, leases: &[Lease]) {
     assert_eq!(store.count_live(&filter(None, None, None, Some(State::Active))).await.unwrap(), 8);
     let by_target = BTreeMap::from([("t0".to_owned(), 5), ("t1".to_owned(), 4)]);
     assert_eq!(store.live_by_target().await.unwrap(), by_target);
+    assert_eq!(store.live_targets().await.unwrap(), by_target.into_keys().collect());
     assert_eq!(store.due_and_live(at(10_000)).await.unwrap(), (9, 9));
 }
 

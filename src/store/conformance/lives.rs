@@ -16,6 +16,7 @@ pub(super) async fn run<S: Store + 'static>(open: &impl AsyncFn(&str) -> S) {
     an_adopted_account_is_an_active_lease(&open("adopted").await).await;
     every_outcome_closes_as_it_says(&open("outcomes").await).await;
     what_is_forgotten_passes_through_its_end(&open("forgotten").await).await;
+    what_ended_long_ago_is_purged_and_the_mark_stays(&open("purged").await).await;
     marks_never_go_back(&open("marks").await).await;
     what_was_answered_is_there_after_reopening(open).await;
 }
@@ -217,6 +218,34 @@ async fn what_is_forgotten_passes_through_its_end(store: &dyn Store) {
         assert_eq!(states, [State::Revoking, State::Revoked]);
     }
     assert_eq!(store.due_and_live(at(99_999)).await.unwrap(), (0, 0));
+}
+
+async fn what_ended_long_ago_is_purged_and_the_mark_stays(store: &dyn Store) {
+    assert!(store.live_targets().await.unwrap().is_empty());
+    let mut ids = Vec::new();
+    for end in [at(10), at(20), at(30), at(40)] {
+        let id = active(store, "r", "t", "a").await.id;
+        store.end(id, EndedBy::Caller, end).await.unwrap();
+        store.settle(vec![Settled { id, outcome: Outcome::Dead }], end).await.unwrap();
+        ids.push(id);
+    }
+    let (ending, alive) = (active(store, "r", "t", "a").await.id, active(store, "r", "t", "a").await.id);
+    store.end(ending, EndedBy::Caller, at(10)).await.unwrap();
+    let newest = store.newest_lease().await.unwrap();
+    let lines = store.outbox(100).await.unwrap();
+    assert_eq!(store.purge(at(10), 10).await.unwrap(), 0, "what ended at that very moment stays");
+    assert_eq!(store.purge(at(31), 2).await.unwrap(), 2, "no more than was said, oldest first");
+    assert!(store.get(ids[1]).await.unwrap().is_none() && store.get(ids[2]).await.unwrap().is_some());
+    assert_eq!(store.purge(at(31), 2).await.unwrap(), 1);
+    assert_eq!(store.purge(at(1_000_000), 100).await.unwrap(), 1);
+    assert!(store.get(ending).await.unwrap().is_some() && store.get(alive).await.unwrap().is_some());
+    assert_eq!(store.outbox(100).await.unwrap(), lines);
+    assert_eq!(store.newest_lease().await.unwrap(), newest);
+    for id in [ending, alive] {
+        store.settle(vec![Settled { id, outcome: Outcome::Forgotten }], at(50)).await.unwrap();
+    }
+    assert_eq!(store.purge(at(60), 100).await.unwrap(), 2);
+    assert_eq!(store.newest_lease().await.unwrap(), newest, "the newest ever, though its row is gone");
 }
 
 async fn marks_never_go_back(store: &dyn Store) {

@@ -70,6 +70,12 @@ async fn an_order_ends_what_it_is_about_step_by_step(store: &dyn Store) {
     let dead = rows.iter().map(|row| Settled { id: row.lease.id, outcome: Outcome::Dead }).collect();
     store.settle(dead, at(6)).await.unwrap();
     assert_eq!(store.order(&new.id).await.unwrap().unwrap().left, 0);
+    let unfinished = order_of(store, of_role("r")).await;
+    store.place_order(&unfinished).await.unwrap();
+    assert_eq!(store.purge_orders(at(3), 10).await.unwrap(), 0);
+    assert_eq!(store.purge_orders(at(4), 10).await.unwrap(), 1);
+    assert!(store.order(&new.id).await.unwrap().is_none());
+    assert!(store.order(&unfinished.id).await.unwrap().is_some());
 }
 
 async fn what_is_made_later_is_not_meant(store: &dyn Store) {

@@ -1,6 +1,6 @@
 //! What is due, claimed in batches, and what became of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use leasehold_sdk::{LeaseId, Timestamp};
@@ -69,6 +69,12 @@ impl Claims for Sqlite {
         Ok(ms.map(Timestamp::from_unix_ms))
     }
 
+    async fn live_targets(&self) -> Result<BTreeSet<String>, StoreError> {
+        let mut db = self.reader().await?;
+        let names: Vec<String> = sqlx::query_scalar(LIVE_TARGETS).fetch_all(&mut *db).await.map_err(failed)?;
+        Ok(names.into_iter().collect())
+    }
+
     async fn due_and_live(&self, now: Timestamp) -> Result<(u64, u64), StoreError> {
         let mut db = self.reader().await?;
         sqlx::query_as(DUE_AND_LIVE).bind(now.unix_ms()).fetch_one(&mut *db).await.map_err(failed)
@@ -79,15 +85,47 @@ impl Claims for Sqlite {
         let counts: Vec<(String, u64)> = sqlx::query_as(LIVE_BY_TARGET).fetch_all(&mut *db).await.map_err(failed)?;
         Ok(counts.into_iter().collect())
     }
+
+    async fn purge(&self, ended_before: Timestamp, limit: usize) -> Result<u64, StoreError> {
+        self.write(Purge { statement: PURGE, before: ended_before, limit }).await
+    }
 }
 
 pub(super) const NEXT_DUE: &str =
     "SELECT wake_at FROM leases WHERE target = ?1 AND tried = ?2 AND ended_at IS NULL ORDER BY wake_at LIMIT 1";
 
+/// From one target to the next by the index: it costs as many steps as there are targets.
+pub(super) const LIVE_TARGETS: &str = "WITH RECURSIVE found (target) AS ( \
+    SELECT min(target) FROM leases INDEXED BY leases_live_of_target WHERE ended_at IS NULL \
+    UNION ALL SELECT (SELECT min(target) FROM leases INDEXED BY leases_live_of_target \
+        WHERE ended_at IS NULL AND target > found.target) FROM found WHERE found.target IS NOT NULL) \
+    SELECT target FROM found WHERE target IS NOT NULL";
+
 pub(super) const DUE_AND_LIVE: &str =
     "SELECT count(*) FILTER (WHERE wake_at <= ?1), count(*) FROM leases WHERE ended_at IS NULL";
 
 pub(super) const LIVE_BY_TARGET: &str = "SELECT target, count(*) FROM leases WHERE ended_at IS NULL GROUP BY target";
+
+/// The oldest ends first. (`+ 0`: as for the insert.)
+pub(super) const PURGE: &str = "DELETE FROM leases WHERE rowid IN \
+    (SELECT rowid FROM leases WHERE ended_at IS NOT NULL AND ended_at < ?1 ORDER BY ended_at LIMIT ?2 + 0)";
+
+/// Deletes what is over, by a statement that takes a time and a limit.
+pub(super) struct Purge {
+    pub(super) statement: &'static str,
+    pub(super) before: Timestamp,
+    pub(super) limit: usize,
+}
+
+#[async_trait]
+impl Op for Purge {
+    type Answer = u64;
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<u64, StoreError> {
+        let purge = sqlx::query(self.statement).bind(self.before.unix_ms()).bind(bound(self.limit));
+        Ok(purge.execute(db).await.map_err(failed)?.rows_affected())
+    }
+}
 
 /// The value of the column of that name.
 fn tried(turn: Turn) -> bool {

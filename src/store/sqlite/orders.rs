@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::super::{Filter, NewOrder, Order, OrderStep, Orders, StoreError};
 use super::Sqlite;
+use super::claims::Purge;
 use super::leases::bound;
 use super::outcome::failed;
 use super::query;
@@ -47,6 +48,10 @@ impl Orders for Sqlite {
         Ok(Some(OrderStep { order: order.id, ended, finished }))
     }
 
+    async fn purge_orders(&self, finished_before: Timestamp, limit: usize) -> Result<u64, StoreError> {
+        self.write(Purge { statement: PURGE_ORDERS, before: finished_before, limit }).await
+    }
+
     async fn order(&self, id: &str) -> Result<Option<Order>, StoreError> {
         let mut db = self.reader().await?;
         let found = sqlx::query(ORDER).bind(id).fetch_optional(&mut *db).await.map_err(failed)?;
@@ -55,6 +60,9 @@ impl Orders for Sqlite {
         Ok(Some(order))
     }
 }
+
+pub(super) const PURGE_ORDERS: &str = "DELETE FROM orders WHERE rowid IN \
+    (SELECT rowid FROM orders WHERE finished_at IS NOT NULL AND finished_at < ?1 ORDER BY finished_at LIMIT ?2 + 0)";
 
 const ORDER: &str = "SELECT * FROM orders WHERE id = ?1";
 

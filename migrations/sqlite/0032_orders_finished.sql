@@ -1,0 +1,2 @@
+-- Orders that are to be purged.
+CREATE INDEX orders_finished ON orders (finished_at) WHERE finished_at IS NOT NULL;

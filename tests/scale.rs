@@ -1,0 +1,3 @@
+//! Very many leases: what ended long ago is purged, what lives costs nothing to have.
+
+mod purge;
