@@ -124,6 +124,12 @@ limits! {
     revoke_retry_milliseconds_min = 1000, 10..=60_000;
     /// Longest wait before a failed revocation is tried again.
     revoke_retry_milliseconds_max = 300_000, 1000..=86_400_000;
+    /// Calls to a target that fail in a row before it is asked whether it is there; if it is not, its circuit opens.
+    circuit_failures_max = 3, 1..=1000;
+    /// First wait between two probes of a target whose circuit is open.
+    circuit_probe_milliseconds_min = 1000, 10..=60_000;
+    /// Longest wait between two probes of a target whose circuit is open.
+    circuit_probe_milliseconds_max = 10_000, 100..=3_600_000;
     /// Time between two passes of the reconciler over a target.
     reconcile_seconds = 300, 1..=86_400;
     /// How far the wall clock may be from the broker's own; past it nothing is minted or reaped.

@@ -12,6 +12,7 @@ mod disk_full;
 mod docs;
 mod ground;
 mod house_rules;
+mod isolation;
 mod life;
 mod limits;
 mod ops;

@@ -154,6 +154,9 @@ pub(super) fn limits(root: &Section<'_>) -> Limits {
     if limits.revoke_retry_milliseconds_min > limits.revoke_retry_milliseconds_max {
         section.wrong("revoke_retry_milliseconds_min", "must not be more than revoke_retry_milliseconds_max");
     }
+    if limits.circuit_probe_milliseconds_min > limits.circuit_probe_milliseconds_max {
+        section.wrong("circuit_probe_milliseconds_min", "must not be more than circuit_probe_milliseconds_max");
+    }
     limits
 }
 

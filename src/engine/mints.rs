@@ -7,6 +7,8 @@ use std::time::Duration;
 use leasehold_sdk::{Engine, EngineError, MintOrder, Minted, Throughput, clock};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use super::circuit::Circuit;
+
 /// How long past its deadline a mint may still be answered by the target, before we stop listening.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
 
@@ -21,16 +23,26 @@ pub(super) struct Waiting {
 }
 
 /// Starts the lanes; they end when the last sender is dropped and the queue is empty.
-pub(super) fn start_lanes(engine: &Arc<dyn Engine>, throughput: Throughput, queue: usize) -> mpsc::Sender<Waiting> {
+pub(super) fn start_lanes(
+    engine: &Arc<dyn Engine>,
+    throughput: Throughput,
+    queue: usize,
+    circuit: &Arc<Circuit>,
+) -> mpsc::Sender<Waiting> {
     let (sender, receiver) = mpsc::channel(queue);
     let receiver = Arc::new(Mutex::new(receiver));
     for _ in 0..throughput.mint_lanes.max(1) {
-        tokio::spawn(lane(engine.clone(), throughput.mint_batch_max.max(1), receiver.clone()));
+        tokio::spawn(lane(engine.clone(), throughput.mint_batch_max.max(1), receiver.clone(), circuit.clone()));
     }
     sender
 }
 
-async fn lane(engine: Arc<dyn Engine>, batch_max: usize, queue: Arc<Mutex<mpsc::Receiver<Waiting>>>) {
+async fn lane(
+    engine: Arc<dyn Engine>,
+    batch_max: usize,
+    queue: Arc<Mutex<mpsc::Receiver<Waiting>>>,
+    circuit: Arc<Circuit>,
+) {
     let mut batch = Vec::new();
     loop {
         let taken = queue.lock().await.recv_many(&mut batch, batch_max).await;
@@ -43,8 +55,11 @@ async fn lane(engine: Arc<dyn Engine>, batch_max: usize, queue: Arc<Mutex<mpsc::
         for waiting in late {
             let _ = waiting.answer.send(Err(EngineError::retry("it waited too long for its turn at the target")));
         }
-        if !ready.is_empty() {
-            carry_out(&engine, ready).await;
+        match circuit.admit() {
+            // Those that queued before it opened.
+            Err(e) => ready.into_iter().for_each(|w| drop(w.answer.send(Err(e.clone())))),
+            Ok(()) if ready.is_empty() => {}
+            Ok(()) => carry_out(&engine, ready).await,
         }
     }
 }

@@ -1,7 +1,9 @@
-//! The engines of the targets in force, and what the broker puts around every call: bounded queues, lanes, deadlines.
+//! The engines of the targets in force, and what the broker puts around every call: bounded queues, lanes, deadlines,
+//! and a circuit that opens while the target is not reached.
 //!
 //! One target's trouble stays its own (law 7): nothing here is shared between targets.
 
+pub mod circuit;
 mod mints;
 mod target;
 

@@ -8,8 +8,9 @@ use leasehold_sdk::{
     Engine, EngineError, Fingerprint, Listing, Mark, MintOrder, Minted, RenewOrder, RevokeOrder, clock,
 };
 use parking::Slot;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::circuit::{Circuit, Rule, State};
 use super::mints::{self, Waiting};
 use crate::config::Target;
 use crate::domain::role::Role;
@@ -36,8 +37,7 @@ pub struct TargetHandle {
     vetted: Slot<HashMap<String, Vetted>>,
     /// Which target it is, until this boot time.
     identified: Slot<Option<(Fingerprint, Duration)>>,
-    /// What the last call said: `None` when the target answered.
-    trouble: Slot<Option<String>>,
+    circuit: Arc<Circuit>,
     metrics: Arc<Metrics>,
 }
 
@@ -60,6 +60,7 @@ pub enum MintRefusal {
 impl TargetHandle {
     pub(super) fn start(target: &Target, limits: &Limits, metrics: Arc<Metrics>) -> Arc<Self> {
         let queue = usize::try_from(limits.mints_waiting_per_target_max).unwrap_or(usize::MAX);
+        let circuit = Circuit::new(&target.name, &target.engine, Rule::of(limits), metrics.clone());
         Arc::new(Self {
             name: target.name.clone(),
             retired: target.retired,
@@ -67,10 +68,10 @@ impl TargetHandle {
             settings_hash: target.settings_hash.clone(),
             queue_max: limits.mints_waiting_per_target_max,
             revoke_max: Duration::from_millis(limits.revoke_milliseconds_max),
-            mints: mints::start_lanes(&target.engine, target.engine.throughput(), queue),
+            mints: mints::start_lanes(&target.engine, target.engine.throughput(), queue, &circuit),
             vetted: Slot::default(),
             identified: Slot::default(),
-            trouble: Slot::default(),
+            circuit,
             metrics,
         })
     }
@@ -80,6 +81,7 @@ impl TargetHandle {
             && self.retired == target.retired
             && self.queue_max == limits.mints_waiting_per_target_max
             && self.revoke_max == Duration::from_millis(limits.revoke_milliseconds_max)
+            && self.circuit.rule() == Rule::of(limits)
     }
 
     /// The engine, for what is pure: plans.
@@ -94,7 +96,20 @@ impl TargetHandle {
 
     /// What the last call to the target said, if it was trouble.
     pub fn trouble(&self) -> Option<String> {
-        self.trouble.get()
+        self.circuit.trouble()
+    }
+
+    /// Whether calls reach it, and every change of that.
+    pub fn circuit(&self) -> watch::Receiver<State> {
+        self.circuit.watch()
+    }
+
+    /// Refuses while its circuit is open: nothing was sent.
+    ///
+    /// # Errors
+    /// [`EngineError::Retry`] with the time to wait.
+    pub fn admit(&self) -> Result<(), EngineError> {
+        self.circuit.admit()
     }
 
     /// Which target it is.
@@ -169,6 +184,9 @@ impl TargetHandle {
     /// Ends a batch; one answer per order.
     pub async fn revoke(self: &Arc<Self>, orders: Vec<RevokeOrder>) -> Vec<Result<(), EngineError>> {
         let count = orders.len();
+        if let Err(e) = self.admit() {
+            return vec![Err(e); count];
+        }
         let this = self.clone();
         // A task of its own, so that a panic in an engine is one failed try and not the end of the reaper.
         let call =
@@ -196,6 +214,7 @@ impl TargetHandle {
         max: Duration,
         call: impl Future<Output = Result<T, EngineError>>,
     ) -> Result<T, EngineError> {
+        self.admit()?;
         let result = tokio::time::timeout(max, call)
             .await
             .unwrap_or_else(|_| Err(EngineError::unknown("the target did not answer in time")));
@@ -205,16 +224,11 @@ impl TargetHandle {
 
     /// A refusal is an answer: the target is there.
     fn note(&self, error: Option<&EngineError>) {
-        let trouble = match error {
-            None | Some(EngineError::Refused { .. }) => None,
-            Some(e) => Some(e.to_string()),
-        };
-        self.metrics.target_answers(&self.name, trouble.is_none());
-        let news = self.trouble.with(|t| std::mem::replace(t, trouble.clone())) != trouble;
-        match (&trouble, news) {
-            (Some(why), true) => tracing::warn!(target_name = %self.name, why = %why, "target in trouble"),
-            (None, true) => tracing::info!(target_name = %self.name, "target answers again"),
-            _ => {}
+        let answers = matches!(error, None | Some(EngineError::Refused { .. }));
+        self.metrics.target_answers(&self.name, answers);
+        match error {
+            Some(e) if !answers => self.circuit.failed(e.to_string()),
+            _ => self.circuit.answered(),
         }
     }
 }

@@ -71,6 +71,7 @@ impl Broker {
         if let Some(why) = self.clock.trouble() {
             return Err(Failure::ClockOff { why });
         }
+        target.admit().map_err(|e| away(target, &e))?;
         let fingerprint = target.fingerprint_known().await.map_err(|e| away(target, &e))?;
         deed.lease = Some(lease_id);
         deed.dangerous = target.vet(role).await.map_err(|e| away(target, &e))?;

@@ -14,6 +14,7 @@ mod housekeeping;
 mod memory;
 mod mint;
 mod orders;
+mod outage;
 mod purge;
 mod rates;
 mod reaper;

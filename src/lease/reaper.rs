@@ -17,6 +17,11 @@ use crate::store::{Outcome, Row, Scope, Settled, StoreError, Turn};
 /// Longest sleep: leases that another broker recorded ring no bell here.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// While a target is not reached from here, what is due is left this long for another broker, which may reach it.
+const LEFT_TO_OTHERS: Duration = Duration::from_secs(2);
+/// And between two batches that are only put off: a dead target's many leases must not fill the store's queue.
+const PUT_OFF_PACE: Duration = Duration::from_millis(100);
+
 /// The loop of one target and turn; ends when the broker stops.
 pub(super) async fn run(broker: Arc<Broker>, target: Arc<TargetHandle>, turn: Turn, mut stop: watch::Receiver<bool>) {
     let bell = broker.changes.bell(&target.name);
@@ -25,9 +30,10 @@ pub(super) async fn run(broker: Arc<Broker>, target: Arc<TargetHandle>, turn: Tu
         // Listening starts before looking, so that a bell between the two is heard.
         let rung = bell.notified();
         let pause = match broker.reap_once(&target, turn).await {
-            // What is due while expiry is held stays due: there is no moment to wait for.
-            Ok(0) if broker.holds_expiry(&target.name) => LOOK_AGAIN,
+            // What is due while expiry is held stays due, and what is left to others too: there is no moment to wait for.
+            Ok(0) if broker.holds_expiry(&target.name) || target.admit().is_err() => LOOK_AGAIN,
             Ok(0) => broker.pause_until_due(&target, turn).await,
+            Ok(_) if target.admit().is_err() => PUT_OFF_PACE,
             Ok(_) => continue,
             Err(e) => {
                 tracing::warn!(target_name = %target.name, error = %e, "the reaper cannot reach the store; it tries again");
@@ -49,7 +55,8 @@ impl Broker {
         let scope = if self.holds_expiry(&target.name) { Scope::AskedFor } else { Scope::Due };
         let current = self.current();
         let limits = &current.config.limits;
-        let now = self.clock.now();
+        let left = if target.admit().is_err() { LEFT_TO_OTHERS } else { Duration::ZERO };
+        let now = self.clock.now().minus(left);
         let claimed_until = now.plus(2 * Duration::from_millis(limits.revoke_milliseconds_max));
         let rows =
             self.store.claim_due(&target.name, turn, scope, now, claimed_until, target.revoke_batch_max()).await?;
@@ -113,9 +120,14 @@ impl Broker {
             let outcome = match result {
                 Ok(()) => Outcome::Dead,
                 Err(e) => {
-                    tracing::warn!(lease = %lease.id, target_name = %target.name, attempts = lease.attempts + 1, why = %e,
-                        "the lease could not be ended; it is tried again");
-                    let after = if let EngineError::Retry { after, .. } = &e { *after } else { None };
+                    // The circuit has told once why none of its target's leases ends.
+                    let after = if target.admit().is_err() {
+                        None
+                    } else {
+                        tracing::warn!(lease = %lease.id, target_name = %target.name, attempts = lease.attempts + 1, why = %e,
+                            "the lease could not be ended; it is tried again");
+                        if let EngineError::Retry { after, .. } = &e { *after } else { None }
+                    };
                     Outcome::Again { error: e.to_string(), at: self.retry_at(lease.attempts, after, limits) }
                 }
             };

@@ -30,8 +30,16 @@ pub(super) struct Orders {
 
 /// The loop of one target; ends when the broker stops.
 pub(super) async fn run(broker: Arc<Broker>, target: Arc<TargetHandle>, mut stop: watch::Receiver<bool>) {
+    let mut circuit = target.circuit();
     while !*stop.borrow() {
         let report = broker.reconcile_target(&target, Orders::default()).await;
+        if target.admit().is_err() {
+            tokio::select! {
+                _ = circuit.wait_for(|state| !state.refuses()) => {}
+                _ = stop.changed() => {}
+            }
+            continue;
+        }
         if let Some(error) = &report.error {
             tracing::warn!(target_name = %target.name, why = %error, "the target could not be compared with its leases");
         }

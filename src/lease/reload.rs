@@ -14,7 +14,7 @@ use super::clock::{self as broker_clock, BrokerClock};
 use super::rates::Rates;
 use super::survey::Surveys;
 use super::tasks::Tasks;
-use super::{Broker, Current, Parts, counting, housekeeping, memory, orders, purge, reaper, reconciler};
+use super::{Broker, Current, Parts, counting, housekeeping, memory, orders, outage, purge, reaper, reconciler};
 use crate::audit::{Event, HandshakeGate};
 use crate::config::{self, Config, Remembered};
 use crate::engine::Engines;
@@ -137,6 +137,7 @@ impl Broker {
                 tokio::spawn(reaper::run(self.clone(), target.clone(), Turn::First, stop.clone())),
                 tokio::spawn(reaper::run(self.clone(), target.clone(), Turn::Again, stop.clone())),
                 tokio::spawn(reconciler::run(self.clone(), target.clone(), stop.clone())),
+                tokio::spawn(outage::run(self.clone(), target.clone(), stop.clone())),
             ]
         });
     }

@@ -72,6 +72,10 @@ pub trait Claims: Send + Sync {
     /// this broker still has the claim of: one that was taken over is no longer its business.
     async fn settle(&self, settled: Vec<Settled>, now: Timestamp) -> Result<(), StoreError>;
 
+    /// Makes up to `limit` leases of `target` due `now` that were tried in vain, wait for a later try and are not claimed.
+    /// Answers how many.
+    async fn wake(&self, target: &str, now: Timestamp, limit: usize) -> Result<u64, StoreError>;
+
     /// When the next lease of `target` and `turn` falls due, claimed ones by the end of their claim.
     async fn next_due(&self, target: &str, turn: Turn) -> Result<Option<Timestamp>, StoreError>;
 

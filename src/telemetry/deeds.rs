@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use leasehold_sdk::Timestamp;
 
-use super::labels::{ActionAllowed, HandshakeResult, OfRoute, OfTarget, RouteStatus, TargetDone, TargetResult};
+use super::labels::{
+    ActionAllowed, HandshakeResult, OfRoute, OfTarget, RouteStatus, TargetDone, TargetResult, TargetState,
+};
 use super::metrics::Metrics;
 
 impl Metrics {
@@ -66,6 +68,14 @@ impl Metrics {
     /// Whether a target answered its last call.
     pub fn target_answers(&self, target: &str, answers: bool) {
         self.target_up.get_or_create(&OfTarget::of(target)).set(i64::from(answers));
+    }
+
+    /// A target's circuit is in this state; `changed` where it was in another one before.
+    pub fn circuit(&self, target: &str, state: &'static str, refuses: bool, changed: bool) {
+        self.target_circuit_open.get_or_create(&OfTarget::of(target)).set(i64::from(refuses));
+        if changed {
+            self.target_circuit_changes.get_or_create(&TargetState::of(target, state)).inc();
+        }
     }
 
     /// How many leases live, and how many of them are due.

@@ -37,6 +37,13 @@ labels! {
         /// `revoked`, `held`, `reported`, `adopted`, `failed`.
         done: &'static str,
     }
+    /// What a target's circuit became.
+    TargetState {
+        /// The target's name.
+        target: String,
+        /// `closed`, `open` or `half_open`.
+        state: &'static str,
+    }
     /// How a handshake ended.
     HandshakeResult {
         /// `ok` or `refused`.

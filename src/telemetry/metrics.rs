@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 
 use super::labels::{
     ActionAllowed, Build, HandshakeResult, OfLimit, OfRoute, OfSink, OfTarget, RouteStatus, TargetDone, TargetResult,
+    TargetState,
 };
 use crate::limits::Limits;
 
@@ -95,6 +96,10 @@ metrics! {
     strays: Family<TargetDone, Counter> = Family::default();
     /// Whether the last call to the target reached it (1) or not (0).
     target_up: Family<OfTarget, Gauge> = Family::default();
+    /// Whether calls to the target are made (0), or its circuit is open (1).
+    target_circuit_open: Family<OfTarget, Gauge> = Family::default();
+    /// Changes of a target's circuit, by what it became.
+    target_circuit_changes: Family<TargetState, Counter> = Family::default();
     /// How far the wall clock is from the store's clock; positive: ahead.
     clock_skew_seconds: FloatGauge = Gauge::default();
     /// When the running configuration was loaded, in seconds since 1970.

@@ -10,6 +10,7 @@ pub(super) async fn run<S: Store + 'static>(open: &impl AsyncFn(&str) -> S) {
     a_row_reads_back_whole(&open("whole").await).await;
     a_lease_lives_renews_and_ends(&open("life").await).await;
     a_try_that_fails_comes_again(&open("again").await).await;
+    what_waits_for_a_later_try_is_woken(&open("woken").await).await;
     while_expiry_is_held_only_what_was_asked_for_is_claimed(&open("held").await).await;
     a_late_mint_is_claimed_as_failed(&open("late").await).await;
     what_was_never_made_is_closed_at_once(&open("unmade").await).await;
@@ -110,6 +111,38 @@ async fn a_try_that_fails_comes_again(store: &dyn Store) {
     store.settle(vec![Settled { id: lease.id, outcome: Outcome::Dead }], at(30_001)).await.unwrap();
     let last = store.outbox(10).await.unwrap().pop().unwrap();
     assert_eq!((change_of(&last).state, change_of(&last).attempts), (State::Revoked, 1));
+}
+
+async fn what_waits_for_a_later_try_is_woken(store: &dyn Store) {
+    let mut tried = Vec::new();
+    for _ in 0..5 {
+        tried.push(active(store, "r", "t", "a").await.id);
+    }
+    let elsewhere = active(store, "r", "u", "a").await.id;
+    let again = |id, ms| Settled { id, outcome: Outcome::Again { error: "no".to_owned(), at: at(ms) } };
+    for target in ["t", "u"] {
+        store.claim_due(target, Turn::First, Scope::Due, at(10_000), at(20_000), 10).await.unwrap();
+    }
+    store.settle(tried.iter().copied().map(|id| again(id, 90_000)).collect(), at(10_001)).await.unwrap();
+    store.settle(vec![again(elsewhere, 90_000)], at(10_001)).await.unwrap();
+    // One was never tried, and one is claimed just now: neither waits for a later try.
+    let untried = active(store, "r", "t", "a").await.id;
+    store.settle(vec![again(tried[0], 12_000)], at(10_002)).await.unwrap();
+    let claimed = store.claim_due("t", Turn::Again, Scope::Due, at(12_000), at(80_000), 10).await.unwrap();
+    assert_eq!(claimed.iter().map(|row| row.lease.id).collect::<Vec<_>>(), [tried[0]]);
+
+    assert_eq!(store.wake("t", at(12_500), 3).await.unwrap(), 3);
+    assert_eq!(store.wake("t", at(12_500), 3).await.unwrap(), 1);
+    assert_eq!(store.wake("t", at(12_500), 3).await.unwrap(), 0);
+    assert_eq!(store.next_due("t", Turn::Again).await.unwrap(), Some(at(12_500)));
+    assert_eq!(store.next_due("u", Turn::Again).await.unwrap(), Some(at(90_000)));
+    let row = store.get(untried).await.unwrap().unwrap();
+    assert_eq!((row.lease.state, row.due_at), (State::Active, at(10_000)));
+    let mut woken = store.claim_due("t", Turn::Again, Scope::Due, at(12_500), at(30_000), 10).await.unwrap();
+    woken.sort_by_key(|row| row.lease.id);
+    let mut expected = tried[1..].to_vec();
+    expected.sort();
+    assert_eq!(woken.iter().map(|row| row.lease.id).collect::<Vec<_>>(), expected);
 }
 
 async fn while_expiry_is_held_only_what_was_asked_for_is_claimed(store: &dyn Store) {

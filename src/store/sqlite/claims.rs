@@ -58,6 +58,10 @@ impl Claims for Sqlite {
         self.write(Settle::new(settled, now)).await
     }
 
+    async fn wake(&self, target: &str, now: Timestamp, limit: usize) -> Result<u64, StoreError> {
+        self.write(Wake { target: target.to_owned(), now, limit }).await
+    }
+
     async fn next_due(&self, target: &str, turn: Turn) -> Result<Option<Timestamp>, StoreError> {
         let mut db = self.reader().await?;
         let ms: Option<i64> = sqlx::query_scalar(NEXT_DUE)
@@ -124,6 +128,26 @@ impl Op for Purge {
     async fn apply(&self, db: &mut SqliteConnection) -> Result<u64, StoreError> {
         let purge = sqlx::query(self.statement).bind(self.before.unix_ms()).bind(bound(self.limit));
         Ok(purge.execute(db).await.map_err(failed)?.rows_affected())
+    }
+}
+
+pub(super) const WAKE: &str = "UPDATE leases SET due_at = ?2, wake_at = ?2 WHERE rowid IN (SELECT rowid FROM leases \
+    WHERE target = ?1 AND tried = 1 AND ended_at IS NULL AND wake_at > ?2 AND claimed_until <= ?2 \
+    ORDER BY wake_at LIMIT ?3 + 0)";
+
+struct Wake {
+    target: String,
+    now: Timestamp,
+    limit: usize,
+}
+
+#[async_trait]
+impl Op for Wake {
+    type Answer = u64;
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<u64, StoreError> {
+        let wake = sqlx::query(WAKE).bind(&self.target).bind(self.now.unix_ms()).bind(bound(self.limit));
+        Ok(wake.execute(db).await.map_err(failed)?.rows_affected())
     }
 }
 

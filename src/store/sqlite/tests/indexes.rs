@@ -31,6 +31,7 @@ async fn fixed_statements_go_by_index() {
         (records::INSERT, "leases_live_followers (replaces=?)"),
         (leases::LIVE_OF_TARGET, "leases_live_of_target (target=? AND id>?)"),
         (claims::CLAIM, "leases_due (target=? AND tried=? AND wake_at<?)"),
+        (claims::WAKE, "leases_due (target=? AND tried=? AND wake_at>?)"),
         (claims::NEXT_DUE, "COVERING INDEX leases_due (target=? AND tried=?)"),
         (claims::LIVE_TARGETS, "SEARCH leases USING INDEX leases_live_of_target (target>?)"),
         (claims::PURGE, "leases_ended (ended_at>? AND ended_at<?)"),
