@@ -94,6 +94,11 @@ impl TargetHandle {
         self.engine.throughput().revoke_batch_max.max(1)
     }
 
+    /// How many batches of revocations may be under way at once.
+    pub fn revoke_lanes(&self) -> usize {
+        self.engine.throughput().revoke_lanes.max(1)
+    }
+
     /// What the last call to the target said, if it was trouble.
     pub fn trouble(&self) -> Option<String> {
         self.circuit.trouble()

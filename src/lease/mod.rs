@@ -11,6 +11,7 @@ mod clock;
 mod counting;
 pub mod error;
 mod housekeeping;
+mod lanes;
 mod memory;
 mod mint;
 mod orders;

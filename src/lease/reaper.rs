@@ -1,5 +1,7 @@
 //! The reapers: two loops per target, one for leases that fall due and one for those that could not be ended before, so
 //! that what is stuck delays nothing (law 7). No input, idempotent, periodic and signalled: the same path after a crash.
+//!
+//! A loop claims the next batch while the last ones are ended in the target, so that target and store work at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use leasehold_sdk::{AccountName, EngineError, LeaseId, Revocable, RevokeOrder, T
 use tokio::sync::watch;
 
 use super::Broker;
+use super::lanes::{Lanes, Told};
 use crate::domain::lease::EndedBy;
 use crate::engine::TargetHandle;
 use crate::limits::Limits;
@@ -25,16 +28,22 @@ const PUT_OFF_PACE: Duration = Duration::from_millis(100);
 /// The loop of one target and turn; ends when the broker stops.
 pub(super) async fn run(broker: Arc<Broker>, target: Arc<TargetHandle>, turn: Turn, mut stop: watch::Receiver<bool>) {
     let bell = broker.changes.bell(&target.name);
+    let mut lanes = Lanes::new(target.revoke_lanes());
     broker.wait_for_first_survey(&target.name, &mut stop).await;
     while !*stop.borrow() {
         // Listening starts before looking, so that a bell between the two is heard.
         let rung = bell.notified();
-        let pause = match broker.reap_once(&target, turn).await {
+        let pause = match broker.claim(&target, turn).await {
+            Ok(rows) if !rows.is_empty() => {
+                lanes.start(broker.clone().end_batch(target.clone(), turn, rows)).await;
+                if target.admit().is_ok() {
+                    continue;
+                }
+                PUT_OFF_PACE
+            }
             // What is due while expiry is held stays due, and what is left to others too: there is no moment to wait for.
-            Ok(0) if broker.holds_expiry(&target.name) || target.admit().is_err() => LOOK_AGAIN,
-            Ok(0) => broker.pause_until_due(&target, turn).await,
-            Ok(_) if target.admit().is_err() => PUT_OFF_PACE,
-            Ok(_) => continue,
+            Ok(_) if broker.holds_expiry(&target.name) || target.admit().is_err() => LOOK_AGAIN,
+            Ok(_) => broker.pause_until_due(&target, turn).await,
             Err(e) => {
                 tracing::warn!(target_name = %target.name, error = %e, "the reaper cannot reach the store; it tries again");
                 LOOK_AGAIN
@@ -43,31 +52,39 @@ pub(super) async fn run(broker: Arc<Broker>, target: Arc<TargetHandle>, turn: Tu
         tokio::select! {
             () = rung => {}
             () = tokio::time::sleep(pause) => {}
+            () = lanes.one_ends() => {}
             _ = stop.changed() => {}
         }
     }
+    lanes.all_end().await;
 }
 
 impl Broker {
-    /// Claims one batch and ends it. Answers how many leases it tried.
-    async fn reap_once(self: &Arc<Self>, target: &Arc<TargetHandle>, turn: Turn) -> Result<usize, StoreError> {
+    /// Claims one batch of what is due.
+    async fn claim(&self, target: &TargetHandle, turn: Turn) -> Result<Vec<Row>, StoreError> {
         // A hold stops what the broker would end by itself, never what somebody has asked for.
         let scope = if self.holds_expiry(&target.name) { Scope::AskedFor } else { Scope::Due };
         let current = self.current();
         let limits = &current.config.limits;
         let left = if target.admit().is_err() { LEFT_TO_OTHERS } else { Duration::ZERO };
         let now = self.clock.now().minus(left);
-        let claimed_until = now.plus(2 * Duration::from_millis(limits.revoke_milliseconds_max));
+        // Once for the batch before it, once for its own, and once for the unforeseen.
+        let claimed_until = now.plus(3 * Duration::from_millis(limits.revoke_milliseconds_max));
         let rows =
             self.store.claim_due(&target.name, turn, scope, now, claimed_until, target.revoke_batch_max()).await?;
-        if rows.is_empty() {
-            return Ok(0);
+        if !rows.is_empty() {
+            failpoint::hit("revoke.claimed");
         }
-        failpoint::hit("revoke.claimed");
-        let tried = rows.len();
+        Ok(rows)
+    }
+
+    /// Ends one batch that was claimed, and records what became of it.
+    async fn end_batch(self: Arc<Self>, target: Arc<TargetHandle>, turn: Turn, rows: Vec<Row>) -> Told {
+        let current = self.current();
+        let now = self.clock.now();
         let fell_due = |row: &Row| if row.lease.ended_by == Some(EndedBy::Expiry) { row.lease.expires_at } else { now };
         let due: HashMap<LeaseId, Timestamp> = rows.iter().map(|row| (row.lease.id, fell_due(row))).collect();
-        let settled = self.end_in_target(target, rows, limits).await;
+        let settled = self.end_in_target(&target, rows, &current.config.limits).await;
         failpoint::hit("revoke.dead");
         let dead_at = self.clock.now();
         for Settled { id, outcome } in &settled {
@@ -75,16 +92,21 @@ impl Broker {
             self.metrics.revocation(&target.name, dead, dead_at.since(due.get(id).copied().unwrap_or(now)));
         }
         let ids: Vec<_> = settled.iter().map(|s| s.id).collect();
-        let alive = settled.iter().any(|s| matches!(s.outcome, Outcome::Again { .. }));
-        self.store.settle(settled, dead_at).await?;
+        let alive = settled.iter().filter(|s| matches!(s.outcome, Outcome::Again { .. })).count();
+        let told = if alive == settled.len() { Told::Trouble } else { Told::Answers };
+        if let Err(e) = self.store.settle(settled, dead_at).await {
+            // The claim lapses, and they are looked at again: ending what is dead is no work.
+            tracing::warn!(target_name = %target.name, error = %e, "the store did not take what was ended; it is done again");
+            return Told::Trouble;
+        }
         failpoint::hit("revoke.settled");
-        if alive && turn == Turn::First {
+        if alive > 0 && turn == Turn::First {
             // From now on they are the other loop's, which may sleep past their next try.
             self.changes.bell(&target.name).notify_waiters();
         }
         ids.into_iter().for_each(|id| self.changes.tell(id));
         self.changes.outbox.notify_one();
-        Ok(tried)
+        told
     }
 
     /// Whether nothing is ended in the target just because its time is up.

@@ -16,7 +16,7 @@ use crate::config::{Admin, TargetConfig};
 use crate::last_resort::LastResort;
 use crate::plan::PlanBody;
 use crate::role::RoleConfig;
-use crate::session::{Session, Sessions};
+use crate::session::{REVOKE_LANES, Session, Sessions};
 use crate::statements::Statements;
 use crate::{list, mark, mint, revoke, rights};
 
@@ -125,6 +125,7 @@ impl Engine for Target {
         Throughput {
             mint_lanes: self.config.connections,
             mint_batch_max: if batched { 64 } else { 1 },
+            revoke_lanes: REVOKE_LANES,
             revoke_batch_max: 200,
         }
     }

@@ -22,9 +22,11 @@ use crate::lane::{Lane, Open};
 use crate::pins::{Use, newest_without, pins};
 use crate::sql_error::{SqlError, connect_text, unknown_setting};
 
-/// Connections that only end accounts: one for each of the broker's two reaper loops and one for its reconciler, so that
-/// ending waits neither for making and looking nor for other endings.
-const ENDING_CONNECTIONS: usize = 3;
+/// Batches of revocations under way at once: while one waits for its commit, the other is at work.
+pub(crate) const REVOKE_LANES: usize = 2;
+/// Connections that only end accounts: one for each lane of what falls due, as many for what could not be ended before, and
+/// one for the reconciler, so that ending waits neither for making and looking nor for other endings.
+const ENDING_CONNECTIONS: usize = 2 * REVOKE_LANES + 1;
 /// Connections for everything else.
 const OTHER_CONNECTIONS: usize = 2;
 /// Connections to databases that are not the target's own: hand-overs at revocation.

@@ -119,6 +119,8 @@ pub struct Throughput {
     pub mint_lanes: usize,
     /// Mints in one batch.
     pub mint_batch_max: usize,
+    /// Batches of revocations under way at once, of what falls due; and as many of what could not be ended before.
+    pub revoke_lanes: usize,
     /// Revocations in one batch.
     pub revoke_batch_max: usize,
 }

@@ -46,7 +46,7 @@ impl Engine for FakeEngine {
     }
 
     fn throughput(&self) -> Throughput {
-        Throughput { mint_lanes: 1, mint_batch_max: 1, revoke_batch_max: 1 }
+        Throughput { mint_lanes: 1, mint_batch_max: 1, revoke_lanes: 1, revoke_batch_max: 1 }
     }
 
     async fn fingerprint(&self) -> Result<Fingerprint, EngineError> {

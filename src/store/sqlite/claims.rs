@@ -124,6 +124,7 @@ pub(super) struct Purge {
 #[async_trait]
 impl Op for Purge {
     type Answer = u64;
+    const BULK: bool = true;
 
     async fn apply(&self, db: &mut SqliteConnection) -> Result<u64, StoreError> {
         let purge = sqlx::query(self.statement).bind(self.before.unix_ms()).bind(bound(self.limit));
@@ -144,6 +145,7 @@ struct Wake {
 #[async_trait]
 impl Op for Wake {
     type Answer = u64;
+    const BULK: bool = true;
 
     async fn apply(&self, db: &mut SqliteConnection) -> Result<u64, StoreError> {
         let wake = sqlx::query(WAKE).bind(&self.target).bind(self.now.unix_ms()).bind(bound(self.limit));
@@ -181,6 +183,7 @@ pub(super) const CLAIM: &str = concat!(
 #[async_trait]
 impl Op for Claim {
     type Answer = Vec<Row>;
+    const BULK: bool = true;
 
     async fn apply(&self, db: &mut SqliteConnection) -> Result<Vec<Row>, StoreError> {
         let claimed = sqlx::query(CLAIM)
@@ -264,6 +267,7 @@ pub(super) const AGAIN: &str = "UPDATE leases SET attempts = attempts + 1, tried
 #[async_trait]
 impl Op for Settle {
     type Answer = ();
+    const BULK: bool = true;
 
     async fn apply(&self, db: &mut SqliteConnection) -> Result<(), StoreError> {
         if self.forgotten != "[]" {

@@ -123,7 +123,7 @@ impl Outbox for Sqlite {
     }
 
     async fn outbox_done(&self, numbers: &[i64]) -> Result<(), StoreError> {
-        self.write(Note::OutboxDone(json!(numbers).to_string())).await
+        self.write(OutboxDone(json!(numbers).to_string())).await
     }
 }
 
@@ -144,7 +144,6 @@ enum Note {
     HighWaterReset(Timestamp),
     Newest(LeaseId),
     AuditHead(String, AuditHead),
-    OutboxDone(String),
     OutboxLine(Timestamp, String),
     Hold(String, Option<LeaseId>),
     Release(String),
@@ -183,11 +182,23 @@ impl Op for Note {
             Self::Probe => sqlx::query(
                 "INSERT INTO holds (target, newest) VALUES ('', NULL) ON CONFLICT DO NOTHING; DELETE FROM holds WHERE target = ''",
             ),
-            Self::OutboxDone(numbers) => {
-                sqlx::query("DELETE FROM outbox WHERE number IN (SELECT value FROM json_each(?1))").bind(numbers)
-            }
         };
         statement.execute(db).await.map_err(failed)?;
         Ok(())
+    }
+}
+
+/// Lines that are in the log, as a JSON list of their numbers.
+struct OutboxDone(String);
+
+#[async_trait]
+impl Op for OutboxDone {
+    type Answer = ();
+    const BULK: bool = true;
+    const ONE_STATEMENT: bool = true;
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<(), StoreError> {
+        let done = sqlx::query("DELETE FROM outbox WHERE number IN (SELECT value FROM json_each(?1))").bind(&self.0);
+        done.execute(db).await.map(drop).map_err(failed)
     }
 }

@@ -153,6 +153,7 @@ pub(super) const END_LISTED: &str = "UPDATE leases SET state = 'revoking', ended
 #[async_trait]
 impl Op for Step {
     type Answer = u64;
+    const BULK: bool = true;
 
     async fn apply(&self, db: &mut SqliteConnection) -> Result<u64, StoreError> {
         let moved = sqlx::query(

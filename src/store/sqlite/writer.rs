@@ -1,5 +1,8 @@
 //! The one task that writes. What queued while it was at the disk is made in one transaction: group commit.
 //!
+//! Bulk work (what is due, orders, purges, lines for the audit log) has a queue of its own and takes turns with everything
+//! else: a mint waits for one such change at most, however many there are.
+//!
 //! A change carries its own conditions and is whole in itself, so that any number of them can share a transaction. When one
 //! fails, the group is rolled back and each is made alone: one bad change harms no other. Whoever waits for a change may go
 //! away; the change is made all the same.
@@ -30,6 +33,9 @@ pub(super) trait Op: Send + Sync + 'static {
     /// What its caller is told.
     type Answer: Send + 'static;
 
+    /// Whether it touches many rows, and so takes its turn behind what somebody waits for.
+    const BULK: bool = false;
+
     /// Whether [`apply`](Self::apply) is one statement, and so is whole without a transaction around it.
     const ONE_STATEMENT: bool = false;
 
@@ -50,6 +56,7 @@ pub(super) trait Op: Send + Sync + 'static {
 /// The way to the task that writes.
 pub(super) struct Writer {
     queue: mpsc::Sender<Box<dyn Job>>,
+    bulk: mpsc::Sender<Box<dyn Job>>,
     waiting_max: usize,
     counts: Arc<Counts>,
     stop: Arc<Notify>,
@@ -72,16 +79,18 @@ impl Writer {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(waiting_max);
+        let (bulk, waiting_bulk) = mpsc::channel(waiting_max);
         let (counts, stop) = (Arc::new(Counts::default()), Arc::new(Notify::new()));
         let desk = Desk { db: Some(db), options, counts: Arc::clone(&counts), metrics, _lock: lock };
-        let task = tokio::spawn(desk.work(waiting, Arc::clone(&stop)));
-        Self { queue, waiting_max, counts, stop, task: Mutex::new(Some(task)) }
+        let task = tokio::spawn(desk.work(waiting, waiting_bulk, Arc::clone(&stop)));
+        Self { queue, bulk, waiting_max, counts, stop, task: Mutex::new(Some(task)) }
     }
 
     /// Queues a change and waits until it is durable.
     pub(super) async fn write<O: Op>(&self, op: O) -> Result<O::Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Box::new(Waiting { op, made: None, reply })).map_err(|e| match e {
+        let queue = if O::BULK { &self.bulk } else { &self.queue };
+        queue.try_send(Box::new(Waiting { op, made: None, reply })).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => StoreError::Unavailable(format!(
                 "{} changes wait for its disk already (limit store_waiting_writes_max)",
                 self.waiting_max
@@ -177,15 +186,33 @@ struct Desk {
 }
 
 impl Desk {
-    async fn work(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, stop: Arc<Notify>) {
+    async fn work(
+        mut self,
+        mut waiting: mpsc::Receiver<Box<dyn Job>>,
+        mut bulk: mpsc::Receiver<Box<dyn Job>>,
+        stop: Arc<Notify>,
+    ) {
         let mut group = Vec::with_capacity(GROUP_MAX);
         loop {
             tokio::select! {
-                taken = waiting.recv_many(&mut group, GROUP_MAX) => match taken {
-                    0 => break,
-                    _ => self.make(std::mem::take(&mut group)).await,
+                biased;
+                taken = waiting.recv_many(&mut group, GROUP_MAX), if !waiting.is_closed() || !waiting.is_empty() => {
+                    if taken > 0 {
+                        self.make(std::mem::take(&mut group)).await;
+                    }
+                    // Its turn, so that those who come one after the other never keep it waiting.
+                    if let Ok(one) = bulk.try_recv() {
+                        self.make(vec![one]).await;
+                    }
+                }
+                taken = bulk.recv() => match taken {
+                    Some(one) => self.make(vec![one]).await,
+                    None => break,
                 },
-                () = stop.notified() => waiting.close(),
+                () = stop.notified() => {
+                    waiting.close();
+                    bulk.close();
+                }
             }
         }
         if let Some(db) = self.db.take() {

@@ -4,6 +4,7 @@ use super::super::super::conformance::{at, at_once, new_lease, orders::order_of,
 use super::super::super::{Claims, Facts, Filter, Inserted, Leases, NewLease, Orders, Outbox, Scope, Turn, Visible};
 use super::*;
 use crate::domain::lease::State;
+use futures_util::future::BoxFuture;
 
 async fn store(dir: &tempfile::TempDir) -> Arc<Sqlite> {
     Arc::new(open(&dir.path().join("store.db")).await.unwrap())
@@ -194,4 +195,42 @@ async fn a_probe_goes_to_the_disk() {
         store.probe().await.unwrap();
         assert!(log() > before);
     }
+}
+
+/// A mint that comes while bulk work waits is made after one of it at most.
+#[tokio::test]
+async fn bulk_work_and_everything_else_take_turns() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    for _ in 0..40 {
+        pending(&*store, "r", "t", "a").await;
+    }
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noted = |what: &'static str, work: BoxFuture<'static, ()>| {
+        let order = Arc::clone(&order);
+        tokio::spawn(async move {
+            work.await;
+            order.lock().unwrap().push(what);
+        })
+    };
+    // On one thread nothing is made before all of them wait.
+    let mut tasks = Vec::new();
+    for _ in 0..10 {
+        let store = Arc::clone(&store);
+        tasks.push(noted(
+            "bulk",
+            Box::pin(async move {
+                store.claim_due("t", Turn::First, Scope::Due, at(1000), at(2000), 1).await.unwrap();
+            }),
+        ));
+    }
+    let s = Arc::clone(&store);
+    let mint = Box::pin(async move { drop(s.insert(new_lease("r", "t", "b")).await.unwrap()) });
+    tasks.push(noted("mint", mint));
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let order = order.lock().unwrap();
+    let place = order.iter().position(|what| *what == "mint").unwrap();
+    assert!(place <= 1, "the mint came after {place} of 10: {order:?}");
 }
