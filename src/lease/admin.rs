@@ -105,11 +105,11 @@ impl Broker {
         let mut closed = 0;
         let mut after = None;
         loop {
-            let rows = self.store.live_of_target(target, after, CLOSE_AT_ONCE).await?;
-            let Some(last) = rows.last() else { break };
-            after = Some(last.lease.id);
-            closed += rows.len() as u64;
-            let forgotten = rows.into_iter().map(|row| Settled { id: row.lease.id, outcome: Outcome::Forgotten });
+            let lives = self.store.live_of_target(target, after, CLOSE_AT_ONCE).await?;
+            let Some((last, _)) = lives.last() else { break };
+            after = Some(*last);
+            closed += lives.len() as u64;
+            let forgotten = lives.into_iter().map(|(id, _)| Settled { id, outcome: Outcome::Forgotten });
             self.store.settle(forgotten.collect(), now).await?;
             self.changes.outbox.notify_one();
         }

@@ -96,48 +96,64 @@ impl Broker {
         })
     }
 
+    /// Page by page, each compared at once with the leases of the same range: what is held in memory is a page, however many
+    /// accounts there are.
     async fn survey(&self, target: &TargetHandle) -> Result<Survey, Blind> {
         let mark = self.mark();
         let mut survey = Survey::default();
-        let mut listed = BTreeSet::new();
-        let mut after: Option<String> = None;
+        let (mut cursor, mut compared) = (None::<String>, None);
         for _ in 0..PAGES_MAX {
-            match target.list(&mark, after.as_deref(), PAGE).await.map_err(Blind::Target)? {
+            let (accounts, next) = match target.list(&mark, cursor.as_deref(), PAGE).await.map_err(Blind::Target)? {
                 Listing::NotListable => return Ok(Survey::default()),
-                Listing::Page { accounts, next } => {
-                    for account in accounts.into_iter().map(|a| a.account) {
-                        if account.cluster() == &mark.cluster && account.tag() == &mark.tag {
-                            listed.insert(account.lease());
-                        } else {
-                            survey.foreign += 1;
-                        }
-                    }
-                    // A page that does not move on would never end.
-                    if next.is_none() || next <= after {
-                        return self.compare(target, listed, survey).await.map_err(Blind::Store);
-                    }
-                    after = next;
+                Listing::Page { accounts, next } => (accounts, next),
+            };
+            let mut listed = BTreeSet::new();
+            for account in accounts.into_iter().map(|a| a.account) {
+                if account.cluster() == &mark.cluster && account.tag() == &mark.tag {
+                    listed.insert(account.lease());
+                } else {
+                    survey.foreign += 1;
                 }
             }
+            // By a page that does not move on, what lives would look vanished; and it would never end.
+            let moves_on =
+                listed.first().is_none_or(|first| compared < Some(*first)) && (next.is_none() || next > cursor);
+            if !moves_on {
+                return Err(Blind::Target(EngineError::refused("it does not list its accounts in their order")));
+            }
+            let last = listed.last().copied().or(compared);
+            let up_to = if next.is_some() { last } else { None };
+            if next.is_none() || up_to > compared {
+                self.compare(target, listed, compared, up_to, &mut survey).await.map_err(Blind::Store)?;
+            }
+            if next.is_none() {
+                return Ok(survey);
+            }
+            (cursor, compared) = (next, last);
         }
         Err(Blind::Target(EngineError::refused("it lists more accounts than it can have")))
     }
 
+    /// Compares what is listed with the leases after `after` and up to `up_to`; `None`: to the end.
     async fn compare(
         &self,
         target: &TargetHandle,
         mut listed: BTreeSet<LeaseId>,
-        mut survey: Survey,
-    ) -> Result<Survey, StoreError> {
-        let mut after = None;
+        mut after: Option<LeaseId>,
+        up_to: Option<LeaseId>,
+        survey: &mut Survey,
+    ) -> Result<(), StoreError> {
         loop {
-            let rows = self.store.live_of_target(&target.name, after, PAGE).await?;
-            let Some(last) = rows.last() else { break };
-            after = Some(last.lease.id);
-            for row in rows {
-                if !listed.remove(&row.lease.id) && row.lease.state == State::Active {
-                    survey.vanished.insert(row.lease.id);
+            let lives = self.store.live_of_target(&target.name, after, PAGE).await?;
+            let in_range = lives.iter().take_while(|(id, _)| up_to.is_none_or(|up_to| *id <= up_to));
+            for (id, state) in in_range {
+                if !listed.remove(id) && *state == State::Active {
+                    survey.vanished.insert(*id);
                 }
+            }
+            after = lives.last().map(|(id, _)| *id);
+            if after.is_none() || up_to.is_some_and(|up_to| after >= Some(up_to)) {
+                break;
             }
         }
         for id in listed {
@@ -147,7 +163,7 @@ impl Broker {
                 survey.strays.insert(id);
             }
         }
-        Ok(survey)
+        Ok(())
     }
 
     fn mark(&self) -> Mark {

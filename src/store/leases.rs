@@ -124,6 +124,12 @@ pub trait Leases: Send + Sync {
     /// How many live leases match.
     async fn count_live(&self, filter: &Filter) -> Result<u64, StoreError>;
 
-    /// Live leases (pending, active, revoking) of a target, oldest first, those newer than `after`: for the reconciler.
-    async fn live_of_target(&self, target: &str, after: Option<LeaseId>, limit: usize) -> Result<Vec<Row>, StoreError>;
+    /// Live leases (pending, active, revoking) of a target and their states, oldest first, those newer than `after`: for
+    /// whoever walks over all of them.
+    async fn live_of_target(
+        &self,
+        target: &str,
+        after: Option<LeaseId>,
+        limit: usize,
+    ) -> Result<Vec<(LeaseId, State)>, StoreError>;
 }

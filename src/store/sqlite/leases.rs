@@ -13,7 +13,7 @@ use super::outcome::failed;
 use super::query;
 use super::records::{Adopt, CloseUnmade, Insert};
 use super::rows;
-use crate::domain::lease::{EndedBy, Lease};
+use crate::domain::lease::{EndedBy, Lease, State};
 
 #[async_trait]
 impl Leases for Sqlite {
@@ -82,25 +82,30 @@ impl Leases for Sqlite {
         query::count_live(filter).build_query_scalar().fetch_one(&mut *db).await.map_err(failed)
     }
 
-    async fn live_of_target(&self, target: &str, after: Option<LeaseId>, limit: usize) -> Result<Vec<Row>, StoreError> {
+    async fn live_of_target(
+        &self,
+        target: &str,
+        after: Option<LeaseId>,
+        limit: usize,
+    ) -> Result<Vec<(LeaseId, State)>, StoreError> {
         let mut db = self.reader().await?;
-        let found = sqlx::query(LIVE_OF_TARGET)
+        let found: Vec<(String, String)> = sqlx::query_as(LIVE_OF_TARGET)
             .bind(target)
             .bind(after.map_or_else(String::new, |id| id.to_string()))
             .bind(bound(limit))
             .fetch_all(&mut *db)
             .await
             .map_err(failed)?;
-        found.iter().map(rows::whole).collect()
+        let read = |(id, state): (String, String)| {
+            let bad = |what: &str| StoreError::Damaged(format!("lease {id:?}: its {what} cannot be read"));
+            Ok((id.parse().map_err(|_| bad("id"))?, State::parse(&state).ok_or_else(|| bad("state"))?))
+        };
+        found.into_iter().map(read).collect()
     }
 }
 
-pub(super) const LIVE_OF_TARGET: &str = concat!(
-    "SELECT ",
-    rows::row_columns!(),
-    " FROM leases INDEXED BY leases_live_of_target \
-     WHERE target = ?1 AND ended_at IS NULL AND id > ?2 ORDER BY id LIMIT ?3"
-);
+pub(super) const LIVE_OF_TARGET: &str = "SELECT id, state FROM leases INDEXED BY leases_live_of_target \
+    WHERE target = ?1 AND ended_at IS NULL AND id > ?2 ORDER BY id LIMIT ?3";
 
 /// The row of `id`.
 pub(super) async fn row(db: &mut SqliteConnection, id: LeaseId) -> Result<Option<Row>, StoreError> {
