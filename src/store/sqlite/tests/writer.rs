@@ -225,7 +225,7 @@ async fn bulk_work_and_everything_else_take_turns() {
         ));
     }
     let s = Arc::clone(&store);
-    let mint = Box::pin(async move { drop(s.insert(new_lease("r", "t", "b")).await.unwrap()) });
+    let mint = Box::pin(async move { _ = s.insert(new_lease("r", "t", "b")).await.unwrap() });
     tasks.push(noted("mint", mint));
     for task in tasks {
         task.await.unwrap();
