@@ -148,6 +148,10 @@ limits! {
     audit_write_milliseconds_max = 5000, 100..=60_000;
     /// Refused handshakes that are audited one by one, per reason and minute; the rest are counted.
     refused_handshakes_audited_per_minute = 10, 1..=10_000;
+    /// Connections to a PostgreSQL store.
+    store_connections_max = 16, 2..=1000;
+    /// Time for one call to a PostgreSQL store; past it what needed it is answered 503.
+    store_call_milliseconds_max = 5000, 100..=60_000;
     /// Changes of the store that may wait for the writer; more are answered 503.
     store_waiting_writes_max = 8192, 1..=1_000_000;
     /// Time to finish what is under way at shutdown.
@@ -174,6 +178,8 @@ pub const READ_AT_START: &[&str] = &[
     "audit_waiting_lines_max",
     "audit_write_milliseconds_max",
     "refused_handshakes_audited_per_minute",
+    "store_connections_max",
+    "store_call_milliseconds_max",
     "store_waiting_writes_max",
     "shutdown_milliseconds_max",
 ];

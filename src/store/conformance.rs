@@ -29,6 +29,8 @@ pub async fn run<S: Store + 'static>(open: impl AsyncFn(&str) -> S, claims: AtOp
 pub enum AtOpen {
     /// It serves one broker at a time: claims are a dead broker's, and freed.
     Freed,
+    /// It serves many: a claim is its broker's, and stays.
+    Kept,
 }
 
 /// A moment of the suite's own time, in milliseconds after its start.

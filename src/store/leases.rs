@@ -61,6 +61,18 @@ pub enum Visible {
     },
 }
 
+impl Visible {
+    /// What is asked for, cut along what is visible: each part can be walked by one index. A lease may be in two parts.
+    pub(super) fn parts(&self, asked: &Filter) -> Vec<Filter> {
+        let Self::Own { identity, roles } = self else { return vec![asked.clone()] };
+        let own = Filter { identity: Some(identity.as_str().to_owned()), ..asked.clone() };
+        let of_role = |role: &String| Filter { role: Some(role.clone()), ..asked.clone() };
+        let own_asked = asked.identity.as_deref().is_none_or(|asked| asked == identity.as_str());
+        let is_asked = |role: &&String| asked.role.as_ref().is_none_or(|r| r == *role);
+        own_asked.then_some(own).into_iter().chain(roles.iter().filter(is_asked).map(of_role)).collect()
+    }
+}
+
 /// Which leases are meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -132,4 +144,26 @@ pub trait Leases: Send + Sync {
         after: Option<LeaseId>,
         limit: usize,
     ) -> Result<Vec<(LeaseId, State)>, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(roles: &[&str]) -> Visible {
+        Visible::Own {
+            identity: "spiffe://a.example/me".parse().unwrap(),
+            roles: roles.iter().map(|r| (*r).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_visible_is_not_asked_for() {
+        let asked = Filter { identity: Some("spiffe://a.example/other".to_owned()), ..Filter::default() };
+        assert!(own(&[]).parts(&asked).is_empty());
+        let of_r1 = own(&["r1", "r2"]).parts(&Filter { role: Some("r1".to_owned()), ..asked });
+        assert_eq!(of_r1.len(), 1);
+        assert_eq!(of_r1[0].role.as_deref(), Some("r1"));
+        assert_eq!(of_r1[0].identity.as_deref(), Some("spiffe://a.example/other"));
+    }
 }

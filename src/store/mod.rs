@@ -13,6 +13,8 @@ mod facts;
 mod leases;
 mod orders;
 mod outbox;
+pub mod postgres;
+mod rows;
 pub mod sqlite;
 
 use leasehold_sdk::ClusterName;

@@ -73,8 +73,9 @@ async fn play<S: Store + 'static>(open: &impl AsyncFn(&str) -> S, name: &str, st
         if let Step::Reopen = step {
             drop(store);
             store = open(name).await;
-            let AtOpen::Freed = claims;
-            model.leases.iter_mut().for_each(|lease| lease.claimed = Timestamp::from_unix_ms(0));
+            if claims == AtOpen::Freed {
+                model.leases.iter_mut().for_each(|lease| lease.claimed = Timestamp::from_unix_ms(0));
+            }
             model.compare(&store).await;
         } else {
             model.take(&store, step).await;

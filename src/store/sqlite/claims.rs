@@ -7,6 +7,7 @@ use leasehold_sdk::{LeaseId, Timestamp};
 use serde_json::json;
 use sqlx::SqliteConnection;
 
+use super::super::rows::Cells;
 use super::super::{Claims, Outcome, Row, Scope, Settled, StoreError, Turn};
 use super::Sqlite;
 use super::leases::bound;
@@ -201,9 +202,7 @@ impl Op for Claim {
         for row in &claimed {
             match rows::whole(row) {
                 Ok(row) => readable.push(row),
-                Err(StoreError::Damaged(why)) => {
-                    set_aside(db, &rows::get::<String>(row, "id")?, &why, self.until).await?
-                }
+                Err(StoreError::Damaged(why)) => set_aside(db, &row.text("id")?, &why, self.until).await?,
                 Err(e) => return Err(e),
             }
         }

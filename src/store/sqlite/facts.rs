@@ -60,7 +60,7 @@ impl Facts for Sqlite {
     async fn newest_lease(&self) -> Result<Option<LeaseId>, StoreError> {
         let mut db = self.reader().await?;
         let newest: Option<String> = sqlx::query_scalar(NEWEST).fetch_one(&mut *db).await.map_err(failed)?;
-        newest.map(lease_id).transpose()
+        newest.map(rows::lease_id).transpose()
     }
 
     async fn raise_newest_lease(&self, id: LeaseId) -> Result<(), StoreError> {
@@ -71,7 +71,7 @@ impl Facts for Sqlite {
         let mut db = self.reader().await?;
         let holds: Vec<(String, Option<String>)> =
             sqlx::query_as("SELECT target, newest FROM holds").fetch_all(&mut *db).await.map_err(failed)?;
-        let read = |(target, newest): (String, Option<String>)| Ok((target, newest.map(lease_id).transpose()?));
+        let read = |(target, newest): (String, Option<String>)| Ok((target, newest.map(rows::lease_id).transpose()?));
         holds.into_iter().map(read).collect()
     }
 
@@ -114,7 +114,7 @@ impl Outbox for Sqlite {
             .fetch_all(&mut *db)
             .await
             .map_err(failed)?;
-        lines.iter().map(line).collect()
+        lines.iter().map(rows::line).collect()
     }
 
     async fn outbox_add(&self, at: Timestamp, entry: &OutboxEntry) -> Result<(), StoreError> {
@@ -125,17 +125,6 @@ impl Outbox for Sqlite {
     async fn outbox_done(&self, numbers: &[i64]) -> Result<(), StoreError> {
         self.write(OutboxDone(json!(numbers).to_string())).await
     }
-}
-
-fn line(row: &sqlx::sqlite::SqliteRow) -> Result<OutboxLine, StoreError> {
-    let number = rows::get(row, "number")?;
-    let entry = serde_json::from_str(&rows::get::<String>(row, "change")?)
-        .map_err(|e| StoreError::Damaged(format!("line {number} of its outbox: {e}")))?;
-    Ok(OutboxLine { number, at: rows::time(row, "at")?, entry })
-}
-
-fn lease_id(text: String) -> Result<LeaseId, StoreError> {
-    text.parse().map_err(|e| StoreError::Damaged(format!("its newest lease {text:?}: {e}")))
 }
 
 /// A fact to keep.

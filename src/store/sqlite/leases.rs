@@ -68,7 +68,7 @@ impl Leases for Sqlite {
         let mut db = self.reader().await?;
         // Each part of what is visible is walked by an index of its own, newest first; none needs more than `limit`.
         let mut newest = BTreeMap::new();
-        for part in query::parts(visible, filter) {
+        for part in visible.parts(filter) {
             for row in query::list(&part, before, limit).build().fetch_all(&mut *db).await.map_err(failed)? {
                 let lease = rows::lease(&row)?;
                 newest.insert(lease.id, lease);

@@ -14,7 +14,6 @@ mod orders;
 mod outcome;
 mod query;
 mod records;
-mod rows;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -28,9 +27,11 @@ use sqlx::SqlitePool;
 pub use self::beside::audit_heads;
 use self::outcome::failed;
 use self::writer::{Op, Writer};
-use super::{Opener, StoreError};
+use super::{Opener, StoreError, rows};
 use crate::limits::Limits;
 use crate::telemetry::metrics::Metrics;
+
+rows::cells!(sqlx::sqlite::SqliteRow, failed);
 
 /// An open SQLite store. Dropping it lets the changes that wait be made and then frees the file; [`Sqlite::close`] waits
 /// for that.

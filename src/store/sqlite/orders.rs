@@ -1,12 +1,12 @@
 //! Orders to end many leases, carried out step by step.
 
 use async_trait::async_trait;
-use leasehold_sdk::{LeaseId, Timestamp};
+use leasehold_sdk::Timestamp;
 use serde_json::json;
 use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
-use super::super::{Filter, NewOrder, Order, OrderStep, Orders, StoreError};
+use super::super::rows::Cells;
+use super::super::{NewOrder, Order, OrderStep, Orders, StoreError};
 use super::Sqlite;
 use super::claims::Purge;
 use super::leases::bound;
@@ -55,7 +55,7 @@ impl Orders for Sqlite {
     async fn order(&self, id: &str) -> Result<Option<Order>, StoreError> {
         let mut db = self.reader().await?;
         let found = sqlx::query(ORDER).bind(id).fetch_optional(&mut *db).await.map_err(failed)?;
-        let Some(mut order) = found.map(|row| standing(&row)).transpose()? else { return Ok(None) };
+        let Some(mut order) = found.map(|row| rows::order(&row)).transpose()? else { return Ok(None) };
         order.left = left(&mut db, &order).await?;
         Ok(Some(order))
     }
@@ -74,7 +74,7 @@ impl Sqlite {
     async fn next_order(&self) -> Result<Option<(Order, String)>, StoreError> {
         let mut db = self.reader().await?;
         let found = sqlx::query(NEXT_ORDER).fetch_optional(&mut *db).await.map_err(failed)?;
-        found.map(|row| Ok((standing(&row)?, rows::get(&row, "after_id")?))).transpose()
+        found.map(|row| Ok((rows::order(&row)?, row.text("after_id")?))).transpose()
     }
 }
 
@@ -84,26 +84,6 @@ async fn left(db: &mut SqliteConnection, order: &Order) -> Result<u64, StoreErro
     let mut filter = order.order.filter.clone();
     filter.state = order.finished_at.map(|_| crate::domain::lease::State::Revoking);
     query::count_up_to(&filter, order.order.up_to).build_query_scalar().fetch_one(db).await.map_err(failed)
-}
-
-fn standing(row: &SqliteRow) -> Result<Order, StoreError> {
-    let id: String = rows::get(row, "id")?;
-    let bad = |what: &str| StoreError::Damaged(format!("order {id:?}: its {what} cannot be read"));
-    let up_to: LeaseId = rows::get::<String>(row, "up_to")?.parse().map_err(|_| bad("up_to"))?;
-    let by = EndedBy::parse(&rows::get::<String>(row, "ended_by")?).ok_or_else(|| bad("ended_by"))?;
-    let filter = Filter {
-        role: rows::get(row, "role")?,
-        target: rows::get(row, "target")?,
-        identity: rows::get(row, "identity")?,
-        state: None,
-    };
-    Ok(Order {
-        matched: rows::get(row, "matched")?,
-        ordered: rows::get(row, "ordered")?,
-        left: 0,
-        finished_at: rows::get::<Option<i64>>(row, "finished_at")?.map(Timestamp::from_unix_ms),
-        order: NewOrder { at: rows::time(row, "at")?, by, filter, up_to, id },
-    })
 }
 
 struct Place {

@@ -3,20 +3,10 @@
 use leasehold_sdk::LeaseId;
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::super::{Filter, Visible};
+use super::super::Filter;
 use super::leases::bound;
 use super::rows;
 use crate::domain::lease::State;
-
-/// What is asked for, cut along what is visible: each part can be walked by one index. A lease may be in two parts.
-pub(super) fn parts(visible: &Visible, filter: &Filter) -> Vec<Filter> {
-    let Visible::Own { identity, roles } = visible else { return vec![filter.clone()] };
-    let own = Filter { identity: Some(identity.as_str().to_owned()), ..filter.clone() };
-    let of_role = |role: &String| Filter { role: Some(role.clone()), ..filter.clone() };
-    let own_asked = filter.identity.as_deref().is_none_or(|asked| asked == identity.as_str());
-    let asked = |role: &&String| filter.role.as_ref().is_none_or(|r| r == *role);
-    own_asked.then_some(own).into_iter().chain(roles.iter().filter(asked).map(of_role)).collect()
-}
 
 /// Leases that match, newest first.
 pub(super) fn list(filter: &Filter, before: Option<LeaseId>, limit: usize) -> QueryBuilder<Sqlite> {
@@ -79,23 +69,6 @@ pub(super) mod tests {
     /// A statement that asks SQLite how it would run `sql`.
     pub(in super::super) fn explain(sql: &str) -> QueryBuilder<Sqlite> {
         QueryBuilder::new(format!("EXPLAIN QUERY PLAN {sql}"))
-    }
-
-    fn own(roles: &[&str]) -> Visible {
-        Visible::Own {
-            identity: "spiffe://a.example/me".parse().unwrap(),
-            roles: roles.iter().map(|r| (*r).to_owned()).collect(),
-        }
-    }
-
-    #[test]
-    fn what_is_not_visible_is_not_asked_for() {
-        let asked = Filter { identity: Some("spiffe://a.example/other".to_owned()), ..Filter::default() };
-        assert!(parts(&own(&[]), &asked).is_empty());
-        let of_r1 = parts(&own(&["r1", "r2"]), &Filter { role: Some("r1".to_owned()), ..asked });
-        assert_eq!(of_r1.len(), 1);
-        assert_eq!(of_r1[0].role.as_deref(), Some("r1"));
-        assert_eq!(of_r1[0].identity.as_deref(), Some("spiffe://a.example/other"));
     }
 
     #[test]

@@ -84,7 +84,7 @@ async fn filters_go_by_index() {
         statements.push(query::walk(&filter, "", up_to, 10));
         for before in [None, Some(LeaseId::new())] {
             statements.push(query::list(&filter, before, 10));
-            statements.extend(query::parts(&own, &filter).iter().map(|part| query::list(part, before, 10)));
+            statements.extend(own.parts(&filter).iter().map(|part| query::list(part, before, 10)));
         }
         for statement in statements {
             let sql = statement.into_string();

@@ -1,0 +1,7 @@
+-- One row for each holder of leases that came near its cap: the lock under which its leases are counted. (Where one process
+-- writes, as with SQLite, nobody needs it.)
+CREATE TABLE holders (
+    role     TEXT NOT NULL,
+    identity TEXT NOT NULL,
+    PRIMARY KEY (role, identity)
+) STRICT;
