@@ -1,6 +1,6 @@
 //! What is due, claimed in batches, and what became of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use leasehold_sdk::{LeaseId, Timestamp};
@@ -81,6 +81,15 @@ impl Claims for Postgres {
         .await
     }
 
+    async fn live_targets(&self) -> Result<BTreeSet<String>, StoreError> {
+        self.within(async {
+            let names: Vec<String> =
+                sqlx::query_scalar(LIVE_TARGETS).fetch_all(&mut *self.db().await?).await.map_err(failed)?;
+            Ok(names.into_iter().collect())
+        })
+        .await
+    }
+
     async fn due_and_live(&self, now: Timestamp) -> Result<(u64, u64), StoreError> {
         self.within(async {
             let counts = sqlx::query_as(DUE_AND_LIVE).bind(now.unix_ms());
@@ -98,6 +107,15 @@ impl Claims for Postgres {
         })
         .await
     }
+
+    async fn purge(&self, ended_before: Timestamp, limit: usize) -> Result<u64, StoreError> {
+        self.within(async {
+            let purge = sqlx::query_scalar(PURGE).bind(ended_before.unix_ms()).bind(bound(limit));
+            let gone: i64 = purge.fetch_one(&mut *self.db().await?).await.map_err(failed)?;
+            Ok(gone.unsigned_abs())
+        })
+        .await
+    }
 }
 
 pub(super) const NEXT_DUE: &str =
@@ -107,6 +125,20 @@ pub(super) const DUE_AND_LIVE: &str =
     "SELECT count(*) FILTER (WHERE wake_at <= $1), count(*) FROM leases WHERE ended_at IS NULL";
 
 pub(super) const LIVE_BY_TARGET: &str = "SELECT target, count(*) FROM leases WHERE ended_at IS NULL GROUP BY target";
+
+/// From one target to the next by the index: it costs as many steps as there are targets.
+pub(super) const LIVE_TARGETS: &str = "WITH RECURSIVE found (target) AS ( \
+    (SELECT target FROM leases WHERE ended_at IS NULL ORDER BY target LIMIT 1) \
+    UNION ALL SELECT (SELECT target FROM leases WHERE ended_at IS NULL AND target > found.target ORDER BY target LIMIT 1) \
+    FROM found WHERE found.target IS NOT NULL) SELECT target FROM found WHERE target IS NOT NULL";
+
+/// The oldest ends first. The newest lease ever recorded outlives its row.
+pub(super) const PURGE: &str = "WITH old AS (SELECT id FROM leases WHERE ended_at IS NOT NULL AND ended_at < $1 \
+    ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED), \
+    gone AS (DELETE FROM leases USING old WHERE leases.id = old.id RETURNING leases.id), \
+    mark AS (UPDATE store SET newest_lease = (SELECT max(id) FROM gone) \
+        WHERE newest_lease IS NULL OR newest_lease < (SELECT max(id) FROM gone)) \
+    SELECT count(*) FROM gone";
 
 /// The value of the column of that name.
 fn tried(turn: Turn) -> bool {

@@ -29,6 +29,10 @@ impl Orders for Postgres {
         self.within(async { carry_on(&mut *self.db().await?, &self.broker, now, leases_max).await }).await
     }
 
+    async fn purge_orders(&self, finished_before: Timestamp, limit: usize) -> Result<u64, StoreError> {
+        self.note(sqlx::query(PURGE_ORDERS).bind(finished_before.unix_ms()).bind(bound(limit))).await
+    }
+
     async fn order(&self, id: &str) -> Result<Option<Order>, StoreError> {
         self.within(async {
             let mut db = self.db().await?;
@@ -43,6 +47,9 @@ impl Orders for Postgres {
         .await
     }
 }
+
+pub(super) const PURGE_ORDERS: &str = "DELETE FROM orders WHERE id IN (SELECT id FROM orders \
+    WHERE finished_at IS NOT NULL AND finished_at < $1 ORDER BY finished_at LIMIT $2)";
 
 const ORDER: &str = "SELECT * FROM orders WHERE id = $1";
 
