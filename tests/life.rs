@@ -3,6 +3,7 @@
 
 mod away;
 mod ends;
+mod in_postgres;
 mod reload;
 mod stop;
 mod undelivered;

@@ -20,6 +20,7 @@ mod reconcile;
 mod role;
 mod run;
 mod serve;
+mod store;
 mod target;
 mod value;
 mod variables;

@@ -10,11 +10,11 @@ use leasehold_sdk::random;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::config::{ConfigArgs, engine_kinds};
+use super::store;
 use crate::api;
 use crate::audit::{AuditLog, Event, OpenOptions};
-use crate::config::{self, Config, StoreConfig};
+use crate::config::{self, Config};
 use crate::lease::{Broker, Parts, ReloadRefused};
-use crate::store::{Opener, Store, sqlite::Sqlite};
 use crate::telemetry::{logs, metrics::Metrics, process};
 
 /// How often the configuration file is looked at for a change; SIGHUP is at once.
@@ -74,12 +74,7 @@ async fn make_broker(
     instance: &str,
     accept_clock: bool,
 ) -> anyhow::Result<Arc<Broker>> {
-    let StoreConfig::Sqlite(path) = &config.store;
-    let opener = Opener { cluster: config.broker.cluster.clone(), broker: instance.to_owned() };
-    let store = Sqlite::open(path, &opener, &config.limits, metrics.clone())
-        .await
-        .with_context(|| format!("the store {} cannot be opened", path.display()))?;
-    let store: Arc<dyn Store> = Arc::new(store);
+    let store = store::open(&config, instance, metrics).await?;
     let chain = format!("{}-{}", config.broker.cluster, store.tag());
     let known_head = store.audit_head(&chain).await?;
     let (audit, opened) = AuditLog::open(OpenOptions {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use leasehold_identity::IdentityConfig;
-use leasehold_sdk::{ClusterName, Engine, EngineKind};
+use leasehold_sdk::{ClusterName, Engine, EngineKind, SecretSource};
 use serde::{Deserialize, Serialize};
 
 pub use error::{ConfigError, ConfigErrors};
@@ -183,8 +183,17 @@ pub struct Listen {
 /// `[store]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreConfig {
-    /// `sqlite://<path>`.
+    /// `sqlite://<path>`, for one broker.
     Sqlite(PathBuf),
+    /// `postgres://<user>@<host>:<port>/<database>`, for any number of brokers.
+    Postgres {
+        /// Where it is and who we are there; without a password.
+        url: String,
+        /// Our password, read again when the server refuses the one we have.
+        password: Option<SecretSource>,
+        /// CA certificates in PEM by which the server is known. `None`: those of the public web.
+        ca: Option<PathBuf>,
+    },
 }
 
 /// One `[[audit]]`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, ConfigErrors, PointsAt, StoreConfig};
+use super::{Config, ConfigErrors, PointsAt};
 use crate::limits;
 
 /// What is remembered of a configuration's targets once it is in force: enough to tell, at a reload or at the next start,
@@ -118,15 +118,13 @@ fn repointed(name: &str, leases: &str, from: &PointsAt, to: &PointsAt) -> String
 /// # Errors
 /// One for each such key.
 pub fn needs_restart(running: &Config, next: &Config) -> Result<(), ConfigErrors> {
-    let StoreConfig::Sqlite(old_store) = &running.store;
-    let StoreConfig::Sqlite(new_store) = &next.store;
     let fixed = [
         ("broker.cluster", running.broker.cluster != next.broker.cluster),
         ("broker.data_dir", running.broker.data_dir != next.broker.data_dir),
         ("listen.api", running.listen.api != next.listen.api),
         ("listen.ops", running.listen.ops != next.listen.ops),
         ("identity", running.identity != next.identity),
-        ("store.url", old_store != new_store),
+        ("store", running.store != next.store),
         ("audit", running.audit != next.audit),
     ];
     let limits = running.limits.values().into_iter().zip(next.limits.values());

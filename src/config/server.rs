@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use leasehold_sdk::SecretSource;
 use toml::de::DeValue;
 
 use super::section::{Field, Section, check_name, unknown};
@@ -85,24 +86,55 @@ fn https_url(url: &str) -> Result<String, &'static str> {
 
 pub(super) fn store(root: &Section<'_>, base: &Path, data_dir: Option<&Path>) -> Option<StoreConfig> {
     let section = root.section_or_empty("store");
-    let store = match section.has("url") {
+    let mut store = match section.has("url") {
         true => section.string("url").and_then(|url| url.read(|url| store_url(url, base))),
         false => data_dir.map(|dir| StoreConfig::Sqlite(dir.join("leasehold.db"))),
     };
+    if let Some(StoreConfig::Postgres { password, ca, .. }) = &mut store {
+        *password = secret(&section, "password", base);
+        *ca = section.path("ca", base);
+    }
     section.finish();
     store
 }
 
+/// `{ file = "…" }` or `{ env = "…" }`.
+fn secret(section: &Section<'_>, key: &'static str, base: &Path) -> Option<SecretSource> {
+    let table = section.section(key)?;
+    let file = table.path("file", base).map(SecretSource::File);
+    let env = table.string("env").map(|name| SecretSource::Env(name.value.to_owned()));
+    let source = match (file, env) {
+        (Some(source), None) | (None, Some(source)) => Some(source),
+        _ => {
+            table.wrong("", "must have either file = \"…\" or env = \"…\"");
+            None
+        }
+    };
+    table.finish();
+    source
+}
+
 /// The URL is never repeated in an error: it may hold a password.
 fn store_url(url: &str, base: &Path) -> Result<StoreConfig, &'static str> {
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Err("a PostgreSQL store is not supported by this version yet; use sqlite:///path/to/file");
+    if let Some(rest) = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://")) {
+        return match rest.rsplit_once('@') {
+            _ if rest.contains(['?', '#']) => {
+                Err("takes no ?parameters: TLS is set with ca, the rest with keys of their own")
+            }
+            Some((user, place)) if !user.contains(':') && !user.is_empty() && place.contains('/') => {
+                Ok(StoreConfig::Postgres { url: url.to_owned(), password: None, ca: None })
+            }
+            Some((user, _)) if user.contains(':') => {
+                Err("must not hold a password: use password = { file = \"…\" } or { env = \"…\" }")
+            }
+            _ => Err("must name a user and a database, as in postgres://leasehold@db.internal:5432/leasehold"),
+        };
     }
     match url.strip_prefix("sqlite://") {
         Some(path) if !path.is_empty() && !path.ends_with('/') && !path.contains(['?', '#', '%', '\0']) => {
             Ok(StoreConfig::Sqlite(base.join(path)))
         }
-        _ => Err("must be sqlite:// and the path of a file, such as sqlite:///var/lib/leasehold/leasehold.db"),
+        _ => Err("must be sqlite:///path/to/file, or postgres://user@host:port/database for several brokers"),
     }
 }
 
@@ -198,6 +230,9 @@ mod tests {
         for bad in ["sqlite://", "sqlite:///var/", "sqlite:x", "x.db", "sqlite:///a?mode=ro", "mysql://u:canary@h/d"] {
             assert!(!store_url(bad, base).unwrap_err().contains("canary"), "{bad}");
         }
-        assert!(store_url("postgres://u:canary@h/d", base).unwrap_err().contains("not supported by this version yet"));
+        for bad in ["postgres://u:canary@h/d", "postgres://h/d", "postgres://u@h", "postgres://u@h/d?sslmode=disable"] {
+            assert!(!store_url(bad, base).unwrap_err().contains("canary"), "{bad}");
+        }
+        assert!(matches!(store_url("postgres://u@h/d", base), Ok(StoreConfig::Postgres { .. })));
     }
 }

@@ -65,6 +65,14 @@ impl Stage {
         self
     }
 
+    /// Keeps leases in a database of their own on this server, in place of a file.
+    pub async fn with_store_on(mut self, server: &PgFixture) -> Self {
+        let store = PgFixture::on(server.server().clone()).await;
+        let admin = store.superuser_admin().await;
+        self.config = self.config.postgres_store(&admin.url, &admin.password);
+        self
+    }
+
     /// Sets a limit.
     pub fn limit(mut self, key: &str, value: u64) -> Self {
         self.config = self.config.limit(key, value);

@@ -1,17 +1,18 @@
 //! `leasehold audit verify`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use leasehold_sdk::Timestamp;
 use serde::Serialize;
 
 use super::super::config::read;
 use super::super::exit;
 use super::super::output::Output;
+use super::super::store;
 use crate::audit::{HeadCheck, Report, verify};
-use crate::config::{AuditTo, Config, StoreConfig};
-use crate::store::{AuditHead, sqlite};
+use crate::config::{AuditTo, Config};
+use crate::store::AuditHead;
 
 /// `leasehold audit verify`. Ends with 1 when the log is not whole.
 #[derive(Debug, clap::Args)]
@@ -82,17 +83,12 @@ fn present_file(config: &Config) -> anyhow::Result<PathBuf> {
 }
 
 async fn known_head(config: &Config) -> anyhow::Result<(String, AuditHead)> {
-    let StoreConfig::Sqlite(path) = &config.store;
-    let heads = heads(path, config).await.with_context(|| path.display().to_string())?;
+    let heads = store::audit_heads(config).await?;
     match <[_; 1]>::try_from(heads) {
         Ok([head]) => Ok(head),
-        Err(none) if none.is_empty() => bail!("the store {} knows of no audit log yet", path.display()),
-        Err(_) => bail!("the store {} knows of several audit logs", path.display()),
+        Err(none) if none.is_empty() => bail!("the store {} knows of no audit log yet", store::name(config)),
+        Err(_) => bail!("the store {} knows of several audit logs", store::name(config)),
     }
-}
-
-async fn heads(path: &Path, config: &Config) -> anyhow::Result<Vec<(String, AuditHead)>> {
-    Ok(sqlite::audit_heads(path, &config.broker.cluster).await?)
 }
 
 impl Verified {

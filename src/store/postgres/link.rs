@@ -1,13 +1,17 @@
 //! The way to the database.
 
+use std::net::IpAddr;
+use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
-use leasehold_sdk::SecretSource;
+use leasehold_sdk::{ClusterName, SecretSource};
 use secrecy::ExposeSecret;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, PgPool};
 
-use super::super::StoreError;
+use super::super::{AuditHead, StoreError};
+use super::outcome::failed;
 use crate::limits::Limits;
 
 /// How long a connection may have rested and still be used without asking whether it lives.
@@ -29,6 +33,23 @@ impl std::fmt::Debug for Link {
 }
 
 impl Link {
+    /// The way that a URL leads, without a password in it. TLS as for targets: the server is verified unless it is on this
+    /// very machine, and there too when a CA is named.
+    ///
+    /// # Errors
+    /// [`StoreError::NotOurs`] when it is no such URL.
+    pub fn new(url: &str, password: Option<SecretSource>, ca: Option<&Path>) -> Result<Self, StoreError> {
+        let place = PgConnectOptions::from_str(url)
+            .map_err(|_| StoreError::NotOurs("its url is not postgres://user@host:port/database".to_owned()))?;
+        let host = place.get_host();
+        let local = host.starts_with('/')
+            || host.eq_ignore_ascii_case("localhost")
+            || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let mode = if ca.is_some() || !local { PgSslMode::VerifyFull } else { PgSslMode::Prefer };
+        let place = ca.into_iter().fold(place.ssl_mode(mode), |place, ca| place.ssl_root_cert(ca));
+        Ok(Self { place, password })
+    }
+
     /// What a connection is made with, now.
     pub(super) fn options(&self) -> Result<PgConnectOptions, StoreError> {
         let password = self.password.as_ref().map(SecretSource::read).transpose().map_err(StoreError::Unavailable)?;
@@ -66,6 +87,23 @@ impl Link {
             .after_connect(|db, _| Box::pin(async move { sqlx::query(COMMITS_LAST).execute(db).await.map(drop) }))
             .connect_lazy_with(options))
     }
+}
+
+/// The audit chains that the store of `cluster` knows of, and where they end.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] when it cannot be read, [`StoreError::NotOurs`] when it is another cluster's.
+pub async fn audit_heads(link: &Link, cluster: &ClusterName) -> Result<Vec<(String, AuditHead)>, StoreError> {
+    let mut db = link.options()?.connect().await.map_err(failed)?;
+    let owner: String = sqlx::query_scalar("SELECT cluster FROM store").fetch_one(&mut db).await.map_err(failed)?;
+    if owner != cluster.as_str() {
+        return Err(StoreError::NotOurs(format!("it belongs to cluster {owner:?}, not {:?}", cluster.as_str())));
+    }
+    let rows: Vec<(String, i64, String)> = sqlx::query_as("SELECT chain, seq, hash FROM audit_heads ORDER BY chain")
+        .fetch_all(&mut db)
+        .await
+        .map_err(failed)?;
+    Ok(rows.into_iter().map(|(chain, seq, hash)| (chain, AuditHead { seq: seq.unsigned_abs(), hash })).collect())
 }
 
 /// A commit that was answered must survive a crash of the server. What is stronger than `on` stays.

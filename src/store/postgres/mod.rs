@@ -27,7 +27,7 @@ use std::time::Duration;
 use leasehold_sdk::StoreTag;
 use sqlx::PgPool;
 
-pub use self::link::Link;
+pub use self::link::{Link, audit_heads};
 use self::outcome::failed;
 use super::{Opener, StoreError, rows};
 use crate::limits::Limits;

@@ -13,6 +13,7 @@ pub struct ConfigFile {
     cluster: String,
     trust_domain: String,
     store_url: String,
+    store_lines: String,
     broker: String,
     bundles: String,
     audit: String,
@@ -29,6 +30,7 @@ impl ConfigFile {
             cluster: cluster.to_owned(),
             trust_domain: trust_domain.to_owned(),
             store_url: format!("sqlite://{}/leasehold.db", dir.display()),
+            store_lines: String::new(),
             broker: String::new(),
             bundles: format!("{} = {{ file = \"bundle.pem\" }}\n", quoted(trust_domain)),
             audit: "\n[[audit]]\nfile = \"audit.jsonl\"\nrequired = true\n".to_owned(),
@@ -61,6 +63,17 @@ impl ConfigFile {
     pub fn store(mut self, url: &str) -> Self {
         url.clone_into(&mut self.store_url);
         self
+    }
+
+    /// A PostgreSQL store: this URL, and this password in a file of its own.
+    ///
+    /// # Panics
+    /// When the password's file cannot be written.
+    #[must_use]
+    pub fn postgres_store(mut self, url: &str, password: &str) -> Self {
+        std::fs::write(self.dir.join("store-password"), format!("{password}\n")).expect("write the store's password");
+        self.store_lines = "password = { file = \"store-password\" }\n".to_owned();
+        self.store(url)
     }
 
     /// One more trust domain, with its bundle in a file.
@@ -132,14 +145,14 @@ impl ConfigFile {
     /// The file's text.
     #[must_use]
     pub fn text(&self) -> String {
-        let Self { cluster, trust_domain, store_url, broker, bundles, audit, limits, tables, .. } = self;
+        let Self { cluster, trust_domain, store_url, store_lines, broker, bundles, audit, limits, tables, .. } = self;
         let (cluster, trust_domain, store_url) = (quoted(cluster), quoted(trust_domain), quoted(store_url));
         let data_dir = quoted(&self.dir.to_string_lossy());
         format!(
             "[broker]\ncluster = {cluster}\ndata_dir = {data_dir}\n{broker}\n\
              [listen]\napi = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\n\
              [identity]\ntrust_domain = {trust_domain}\nsvid = {{ cert = \"broker.pem\", key = \"broker-key.pem\" }}\n\n\
-             [identity.bundles]\n{bundles}\n[store]\nurl = {store_url}\n{audit}\n[limits]\n{limits}{tables}"
+             [identity.bundles]\n{bundles}\n[store]\nurl = {store_url}\n{store_lines}{audit}\n[limits]\n{limits}{tables}"
         )
     }
 
