@@ -61,7 +61,7 @@ fn what_was_fixed_at_start_needs_a_restart() {
         (5, "api = \"127.0.0.1:1\"", "5: listen.api"),
         (6, "ops = \"127.0.0.1:1\"", "6: listen.ops"),
         (9, "svid = { cert = \"other.pem\", key = \"broker-key.pem\" }", "7: identity"),
-        (22, "roles = [\"orders-read\"]\n[store]\nurl = \"sqlite:///x.db\"", "24: store.url"),
+        (22, "roles = [\"orders-read\"]\n[store]\nurl = \"sqlite:///x.db\"", "23: store"),
         (22, "roles = [\"orders-read\"]\n[[audit]]\nstdout = true", "23: audit"),
     ] {
         let errors = needs_restart(&running, &good(&with_line(GOOD, number, line))).unwrap_err().to_string();

@@ -72,6 +72,10 @@ impl Claims for Postgres {
         self.within(async { Batch::new(settled).settle(&mut *self.db().await?, &self.broker, now).await }).await
     }
 
+    async fn wake(&self, target: &str, now: Timestamp, limit: usize) -> Result<u64, StoreError> {
+        self.note(sqlx::query(WAKE).bind(target).bind(now.unix_ms()).bind(bound(limit))).await
+    }
+
     async fn next_due(&self, target: &str, turn: Turn) -> Result<Option<Timestamp>, StoreError> {
         self.within(async {
             let next = sqlx::query_scalar(NEXT_DUE).bind(target).bind(tried(turn));
@@ -117,6 +121,10 @@ impl Claims for Postgres {
         .await
     }
 }
+
+pub(super) const WAKE: &str = "WITH old AS (SELECT id FROM leases WHERE target = $1 AND tried = true \
+    AND ended_at IS NULL AND wake_at > $2 AND claimed_until <= $2 ORDER BY wake_at LIMIT $3 FOR UPDATE SKIP LOCKED) \
+    UPDATE leases SET due_at = $2 FROM old WHERE leases.id = old.id";
 
 pub(super) const NEXT_DUE: &str =
     "SELECT wake_at FROM leases WHERE target = $1 AND tried = $2 AND ended_at IS NULL ORDER BY wake_at LIMIT 1";

@@ -25,6 +25,7 @@ async fn statements_go_by_index(postgres: Installation) {
         changes::UNMADE,
         changes::UNMADE_CLOSED,
         claims::CLAIM,
+        claims::WAKE,
         claims::CLOSE,
         claims::AGAIN,
         claims::NEXT_DUE,
