@@ -129,6 +129,13 @@ fn revocable(word: &str) -> Option<Revocable> {
         .find(|r| r.as_str() == word)
 }
 
+/// Reads which lease it is and how it stands.
+pub(super) fn id_and_state(row: &impl Cells) -> Result<(LeaseId, State), StoreError> {
+    let (id, state) = (row.text("id")?, row.text("state")?);
+    let bad = |what: &str| StoreError::Damaged(format!("lease {id:?}: its {what} cannot be read"));
+    Ok((id.parse().map_err(|_| bad("id"))?, State::parse(&state).ok_or_else(|| bad("state"))?))
+}
+
 /// Reads the columns of an order; what is left of it is another question.
 pub(super) fn order(row: &impl Cells) -> Result<Order, StoreError> {
     let id = row.text("id")?;

@@ -10,7 +10,7 @@ use super::super::{Filter, Inserted, Leases, NewLease, Row, StoreError, Visible}
 use super::Postgres;
 use super::outcome::failed;
 use super::{changes, query, records, rows};
-use crate::domain::lease::{EndedBy, Lease};
+use crate::domain::lease::{EndedBy, Lease, State};
 
 #[async_trait]
 impl Leases for Postgres {
@@ -77,7 +77,12 @@ impl Leases for Postgres {
         self.within(async { query::count(&mut *self.db().await?, query::count_live(filter)).await }).await
     }
 
-    async fn live_of_target(&self, target: &str, after: Option<LeaseId>, limit: usize) -> Result<Vec<Row>, StoreError> {
+    async fn live_of_target(
+        &self,
+        target: &str,
+        after: Option<LeaseId>,
+        limit: usize,
+    ) -> Result<Vec<(LeaseId, State)>, StoreError> {
         self.within(async {
             let found = sqlx::query(LIVE_OF_TARGET)
                 .bind(target)
@@ -86,17 +91,14 @@ impl Leases for Postgres {
                 .fetch_all(&mut *self.db().await?)
                 .await
                 .map_err(failed)?;
-            found.iter().map(rows::whole).collect()
+            found.iter().map(rows::id_and_state).collect()
         })
         .await
     }
 }
 
-pub(super) const LIVE_OF_TARGET: &str = concat!(
-    "SELECT ",
-    rows::row_columns!(),
-    " FROM leases WHERE target = $1 AND ended_at IS NULL AND id > $2 ORDER BY id LIMIT $3"
-);
+pub(super) const LIVE_OF_TARGET: &str =
+    "SELECT id, state FROM leases WHERE target = $1 AND ended_at IS NULL AND id > $2 ORDER BY id LIMIT $3";
 
 /// The row of `id`.
 pub(super) async fn row(db: &mut PgConnection, id: LeaseId) -> Result<Option<Row>, StoreError> {

@@ -89,18 +89,14 @@ impl Leases for Sqlite {
         limit: usize,
     ) -> Result<Vec<(LeaseId, State)>, StoreError> {
         let mut db = self.reader().await?;
-        let found: Vec<(String, String)> = sqlx::query_as(LIVE_OF_TARGET)
+        let found = sqlx::query(LIVE_OF_TARGET)
             .bind(target)
             .bind(after.map_or_else(String::new, |id| id.to_string()))
             .bind(bound(limit))
             .fetch_all(&mut *db)
             .await
             .map_err(failed)?;
-        let read = |(id, state): (String, String)| {
-            let bad = |what: &str| StoreError::Damaged(format!("lease {id:?}: its {what} cannot be read"));
-            Ok((id.parse().map_err(|_| bad("id"))?, State::parse(&state).ok_or_else(|| bad("state"))?))
-        };
-        found.into_iter().map(read).collect()
+        found.iter().map(rows::id_and_state).collect()
     }
 }
 
