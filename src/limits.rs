@@ -132,6 +132,8 @@ limits! {
     circuit_probe_milliseconds_max = 10_000, 100..=3_600_000;
     /// Time between two passes of the reconciler over a target.
     reconcile_seconds = 300, 1..=86_400;
+    /// Strays of one target that one pass of the reconciler takes up; the rest is for the next pass.
+    strays_per_pass_max = 1000, 1..=1_000_000;
     /// How far the wall clock may be from the broker's own; past it nothing is minted or reaped.
     clock_skew_milliseconds_max = 10_000, 100..=600_000;
     /// How long a sweep is held that would end an unusual share of all live leases after a jump of the clock.

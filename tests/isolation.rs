@@ -2,3 +2,4 @@
 //! and its leases wait and go as soon as it is back.
 
 mod circuit;
+mod liars;

@@ -156,7 +156,12 @@ impl Broker {
                 break;
             }
         }
+        let strays_max = self.current().config.limits.strays_per_pass_max;
         for id in listed {
+            // A target may list a million accounts of ours that nobody made: they are taken up bit by bit.
+            if survey.strays.len() as u64 >= strays_max {
+                return Ok(());
+            }
             // Two targets may be databases of one server, whose accounts both list: one that lives in the other is no stray.
             let lives = self.store.get(id).await?.is_some_and(|row| row.lease.state.is_live());
             if !lives {

@@ -7,6 +7,7 @@
 //! | `config`, `role`, `keys`, `address`, `template` | settings, checked |
 //! | `engine` | the contract, as a table of contents |
 //! | `session`, `lane`, `pins`, `last_resort`, `sql_error` | pinned admin sessions and what their errors mean |
+//! | `guard` | what a server may send to the driver, and TLS to it |
 //! | `quote`, `statements` | how text gets into SQL, and the SQL of both kinds of admin |
 //! | `plan`, `mint`, `scram`, `credential`, `mark` | making accounts |
 //! | `revoke`, `list` | ending them, finding them |
@@ -17,6 +18,7 @@ mod answer;
 mod config;
 mod credential;
 mod engine;
+mod guard;
 mod keys;
 mod lane;
 mod last_resort;

@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use leasehold_sdk::{ClusterName, EngineError, Fingerprint};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use crate::answer::Answer;
-use crate::config::{TargetConfig, TlsMode};
+use crate::config::TargetConfig;
+use crate::guard::{self, Door};
 use crate::lane::{Lane, Open};
 use crate::pins::{Use, newest_without, pins};
 use crate::sql_error::{SqlError, connect_text, unknown_setting};
@@ -235,9 +236,13 @@ impl Sessions {
     /// Connects with the pins of the newest version that the server accepts. That cannot wait for the server to tell its
     /// version: a hostile `idle_session_timeout` of a millisecond ends a session before its first statement.
     async fn start_up(&self, database: &str, r#for: Use) -> Result<PgConnection, String> {
+        let config = &self.config;
         let mut major = self.pins_of.load(Ordering::Relaxed);
         loop {
-            let refused = match self.options(database, major, r#for)?.connect().await {
+            let password = config.password.as_ref().map(|p| p.read()).transpose()?;
+            let door = guard::open(&config.address, &config.tls, password.is_some()).await?;
+            let options = self.options(database, &door, password.as_ref(), pins(config, major, r#for));
+            let refused = match options.connect().await {
                 Ok(connection) => return Ok(connection),
                 Err(e) => e,
             };
@@ -249,39 +254,26 @@ impl Sessions {
         }
     }
 
-    fn options(&self, database: &str, major: u32, r#for: Use) -> Result<PgConnectOptions, String> {
-        let (config, tls) = (&self.config, &self.config.tls);
-        let password = config.password.as_ref().map(|p| p.read()).transpose()?;
-        let mode = match tls.mode {
-            TlsMode::Disable => PgSslMode::Disable,
-            TlsMode::Prefer => PgSslMode::Prefer,
-            TlsMode::Require => PgSslMode::Require,
-            TlsMode::VerifyCa => PgSslMode::VerifyCa,
-            TlsMode::VerifyFull => PgSslMode::VerifyFull,
-        };
-        let mut options = PgConnectOptions::new_without_pgpass()
-            .port(config.address.port)
-            .username(&config.address.user)
+    /// The driver's settings. It speaks in clear text, to the guard within this process; TLS is the guard's.
+    fn options(
+        &self,
+        database: &str,
+        door: &Door,
+        password: Option<&SecretString>,
+        pins: Vec<(&'static str, String)>,
+    ) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .socket(&door.socket)
+            .port(self.config.address.port)
+            .username(&self.config.address.user)
             // Always ours: the library would take another from the environment.
-            .password(password.as_ref().map_or("", |p| p.expose_secret()))
+            .password(password.map_or("", |p| p.expose_secret()))
             .database(database)
-            .ssl_mode(mode)
+            .ssl_mode(PgSslMode::Disable)
             .application_name(&self.application_name)
             .statement_cache_capacity(0)
-            .options(pins(config, major, r#for))
-            .disable_statement_logging();
-        options = if config.address.is_socket() {
-            options.socket(&config.address.host)
-        } else {
-            options.host(&config.address.host)
-        };
-        if let Some(ca) = &tls.ca {
-            options = options.ssl_root_cert(ca);
-        }
-        if let Some((cert, key)) = &tls.client {
-            options = options.ssl_client_cert(cert).ssl_client_key(key);
-        }
-        Ok(options)
+            .options(pins)
+            .disable_statement_logging()
     }
 }
 

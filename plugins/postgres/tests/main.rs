@@ -5,6 +5,7 @@ mod bed;
 mod conformance;
 mod faults;
 mod hostile;
+mod liar;
 mod life;
 mod quoting;
 mod resisting;

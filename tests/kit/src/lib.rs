@@ -6,6 +6,7 @@
 mod broker;
 mod ca;
 mod config;
+mod liar;
 mod pg;
 mod proxy;
 mod session;
@@ -17,6 +18,7 @@ pub use ca::{Svid, TestCa, database_tls};
 pub use config::ConfigFile;
 pub use leasehold_playground as playground;
 pub use leasehold_playground::{Installation, PgOptions, PgServer, PgTls};
+pub use liar::{Liar, Lie};
 pub use pg::{Admin, PgFixture, Server};
 pub use proxy::{Flow, Proxy};
 pub use session::Session;

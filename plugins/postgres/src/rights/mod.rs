@@ -89,7 +89,7 @@ fn array<T: AsRef<str>>(texts: &[T]) -> String {
 /// Sends a query that answers one JSON text, and reads it.
 ///
 /// # Errors
-/// [`EngineError::Retry`] when the target is away, [`EngineError::Refused`] when it refuses or answers something else.
+/// [`EngineError::Retry`] when the target is away or answers something else, [`EngineError::Refused`] when it refuses.
 async fn ask<T: serde::de::DeserializeOwned>(session: &mut Session, what: &str, sql: &str) -> Result<T, EngineError> {
     use sqlx::Row;
     let rows = session.rows(sql).await.map_err(|e| e.repeatable(format!("cannot ask for {what}")))?;
@@ -97,6 +97,6 @@ async fn ask<T: serde::de::DeserializeOwned>(session: &mut Session, what: &str, 
         .first()
         .ok_or("no row".to_owned())
         .and_then(|row| row.try_get(0).map_err(|e| e.to_string()))
-        .map_err(|e| EngineError::refused(format!("cannot read {what}: {e}")))?;
-    serde_json::from_str(&text).map_err(|e| EngineError::refused(format!("cannot read {what}: {e}")))
+        .map_err(|e| EngineError::retry(format!("cannot read {what}: {e}")))?;
+    serde_json::from_str(&text).map_err(|e| EngineError::retry(format!("cannot read {what}: {e}")))
 }
