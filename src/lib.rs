@@ -9,5 +9,6 @@ pub mod engine;
 pub mod lease;
 pub mod limits;
 pub mod policy;
+pub mod seal;
 pub mod store;
 pub mod telemetry;

@@ -5,6 +5,7 @@ mod lives;
 mod model;
 pub mod orders;
 mod races;
+mod sealed;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub async fn run<S: Store + 'static>(open: impl AsyncFn(&str) -> S, claims: AtOp
     lists::run(&open).await;
     orders::run(&open).await;
     races::run(&open).await;
+    sealed::run(&open).await;
     model::run(&open, claims).await;
 }
 

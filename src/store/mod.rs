@@ -15,6 +15,7 @@ mod orders;
 mod outbox;
 pub mod postgres;
 mod rows;
+mod sealed;
 pub mod sqlite;
 
 use leasehold_sdk::ClusterName;
@@ -26,10 +27,11 @@ pub use facts::{AuditHead, Facts};
 pub use leases::{Filter, Inserted, Leases, NewLease, Row, Visible};
 pub use orders::{NewOrder, Order, OrderStep, Orders};
 pub use outbox::{LeaseChange, Outbox, OutboxEntry, OutboxLine};
+pub use sealed::{Sealed, SealedRow, SealedState};
 
 /// Everything that a store is.
-pub trait Store: Leases + Claims + Orders + Facts + Outbox {}
-impl<T: Leases + Claims + Orders + Facts + Outbox> Store for T {}
+pub trait Store: Leases + Claims + Orders + Facts + Outbox + Sealed {}
+impl<T: Leases + Claims + Orders + Facts + Outbox + Sealed> Store for T {}
 
 /// Who opens a store.
 #[derive(Debug, Clone)]

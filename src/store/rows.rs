@@ -3,8 +3,9 @@
 use leasehold_identity::SpiffeId;
 use leasehold_sdk::{LeaseId, Receipt, Revocable, Timestamp};
 
-use super::{Filter, NewOrder, Order, OutboxLine, Row, StoreError};
+use super::{Filter, NewOrder, Order, OutboxLine, Row, SealedRow, SealedState, StoreError};
 use crate::domain::lease::{EndedBy, Lease, State};
+use crate::seal::{KeyId, Sealed};
 
 /// The cells of one row of a table: both databases hold text, whole numbers and truth values, and nothing else.
 pub(super) trait Cells {
@@ -163,6 +164,15 @@ pub(super) fn line(row: &impl Cells) -> Result<OutboxLine, StoreError> {
     let entry = serde_json::from_str(&row.text("change")?)
         .map_err(|e| StoreError::Damaged(format!("line {number} of its outbox: {e}")))?;
     Ok(OutboxLine { number, at: row.time("at")?, entry })
+}
+
+/// Reads a sealed secret.
+pub(super) fn sealed(row: &impl Cells) -> Result<SealedRow, StoreError> {
+    let (kind, name, state) = (row.text("kind")?, row.text("name")?, row.text("state")?);
+    let state = SealedState::parse(&state)
+        .ok_or_else(|| StoreError::Damaged(format!("the sealed {kind} of {name:?} has a state that cannot be read")))?;
+    let sealed = Sealed { key_id: KeyId::kept(row.text("key_id")?), blob: row.text("blob")? };
+    Ok(SealedRow { kind, name, generation: row.count("generation")?, state, sealed, made_at: row.time("made_at")? })
 }
 
 /// Reads the id of a lease that is the newest.

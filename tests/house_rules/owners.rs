@@ -38,6 +38,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("toml", &["src/config/"]),
     ("governor", &[API, "src/lease/", "src/audit/"]),
     ("prometheus_client", &[TELEMETRY]),
+    ("age", &["src/seal/"]),
     ("notify", &["src/config/", IDENTITY]),
     // Hashes and signatures: SVID fingerprints, SCRAM verifiers, the audit chain, sealing, randomness.
     (

@@ -19,6 +19,7 @@ mod outcome;
 mod query;
 mod records;
 mod schema;
+mod sealed;
 #[cfg(test)]
 mod tests;
 

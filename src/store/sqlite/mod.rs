@@ -14,6 +14,7 @@ mod orders;
 mod outcome;
 mod query;
 mod records;
+mod sealed;
 #[cfg(test)]
 mod tests;
 mod writer;
