@@ -3,3 +3,4 @@
 
 mod circuit;
 mod liars;
+mod replica;

@@ -13,6 +13,7 @@ mod process;
 mod psql;
 mod server;
 mod setup;
+mod standby;
 
 pub use installation::{Installation, SUPPORTED_MAJORS, find_all, find_installation};
 pub use leash::Leash;

@@ -28,14 +28,14 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// Dropping it stops it at once (`immediate`) and removes its directory. It belongs to no async runtime, so that tests
 /// which each have their own can share one.
 pub struct PgServer {
-    installation: Installation,
-    layout: Layout,
-    user: Option<RunAs>,
-    port: u16,
-    password: String,
-    start_timeout: Duration,
-    postmaster: Mutex<Option<Child>>,
-    _guardian: Guardian,
+    pub(crate) installation: Installation,
+    pub(crate) layout: Layout,
+    pub(crate) user: Option<RunAs>,
+    pub(crate) port: u16,
+    pub(crate) password: String,
+    pub(crate) start_timeout: Duration,
+    pub(crate) postmaster: Mutex<Option<Child>>,
+    pub(crate) _guardian: Guardian,
 }
 
 impl PgServer {
@@ -242,7 +242,7 @@ impl PgServer {
         self.postmaster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn launch(&self) -> Result<()> {
+    pub(crate) async fn launch(&self) -> Result<()> {
         let child = spawn_postmaster(&self.installation, &self.layout, self.user)?;
         *self.child() = Some(child);
         let deadline = Instant::now() + self.start_timeout;

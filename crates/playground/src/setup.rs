@@ -74,12 +74,17 @@ pub(crate) fn configure(layout: &Layout, options: &PgOptions, port: u16, user: O
     if let Some(tls) = &options.tls {
         write_tls(&layout.data, tls, user)?;
     }
+    append_conf(layout, &postgresql_conf(layout, options, port))?;
+    write_private(&layout.data.join("pg_hba.conf"), pg_hba(options).as_bytes(), user)
+}
+
+/// Puts lines at the end of `postgresql.conf`, where they outrank those before them.
+pub(crate) fn append_conf(layout: &Layout, lines: &str) -> Result<()> {
     let mut file = OpenOptions::new()
         .append(true)
         .open(layout.data.join("postgresql.conf"))
         .context("cannot open the new cluster's postgresql.conf")?;
-    file.write_all(postgresql_conf(layout, options, port).as_bytes()).context("cannot write postgresql.conf")?;
-    write_private(&layout.data.join("pg_hba.conf"), pg_hba(options).as_bytes(), user)
+    file.write_all(lines.as_bytes()).context("cannot write postgresql.conf")
 }
 
 fn postgresql_conf(layout: &Layout, options: &PgOptions, port: u16) -> String {

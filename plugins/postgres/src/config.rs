@@ -11,6 +11,9 @@ use crate::address::{Address, host_and_port};
 use crate::keys::Keys;
 use crate::quote::quote_ident;
 
+/// Most replicas of one target: each is asked at every revocation.
+const REPLICAS_MAX: usize = 16;
+
 /// A target's checked settings. Its keys are described in this crate's README.
 #[derive(Debug, Clone)]
 pub(crate) struct TargetConfig {
@@ -18,6 +21,8 @@ pub(crate) struct TargetConfig {
     pub(crate) address: Address,
     /// Our password; read again at each connect. `None`: the server must let us in by certificate or peer.
     pub(crate) password: Option<SecretSource>,
+    /// Read replicas on which accounts may log in, each with its own TLS settings.
+    pub(crate) replicas: Vec<(Address, Tls)>,
     /// By which statements we work.
     pub(crate) admin: Admin,
     /// Host and port that workloads are given.
@@ -106,12 +111,13 @@ impl TargetConfig {
         for (what, name) in [("user", &address.user), ("database", &address.database)] {
             quote_ident(name).map_err(|e| SettingError::new("url", format!("the {what} cannot be a name: {e}")))?;
         }
-        refuse_replicas(&mut keys)?;
+        let table: TlsTable = keys.optional("tls")?.unwrap_or_default();
         let config = Self {
             password: keys.optional::<SecretSource>("password")?.map(|s| s.relative_to(base)),
             admin: admin(&mut keys)?,
             advertise: advertise(&mut keys, &address)?,
-            tls: tls(&mut keys, &address, base)?,
+            replicas: replicas(&mut keys, &address, &table, base)?,
+            tls: tls(&table, &address, base)?,
             scram_iterations: NonZeroU32::new(keys.number("scram_iterations", 4096, 1..=1_000_000)?)
                 .unwrap_or(NonZeroU32::MIN),
             connections: keys.number("connections", 4, 1..=32)? as usize,
@@ -125,17 +131,33 @@ impl TargetConfig {
     }
 }
 
-fn refuse_replicas(keys: &mut Keys) -> Result<(), SettingError> {
-    let replicas: Vec<String> = keys.optional("replicas")?.unwrap_or_default();
-    for url in &replicas {
-        Address::parse(url).map_err(|why| SettingError::new("replicas", why))?;
+/// The same login as in `url`, on other servers.
+fn replicas(
+    keys: &mut Keys,
+    primary: &Address,
+    table: &TlsTable,
+    base: &Path,
+) -> Result<Vec<(Address, Tls)>, SettingError> {
+    let urls: Vec<String> = keys.optional("replicas")?.unwrap_or_default();
+    let wrong = |why: String| SettingError::new("replicas", why);
+    if urls.len() > REPLICAS_MAX {
+        return Err(wrong(format!("takes at most {REPLICAS_MAX} servers")));
     }
-    if replicas.is_empty() {
-        return Ok(());
+    let mut replicas: Vec<(Address, Tls)> = Vec::new();
+    for url in &urls {
+        let address = Address::parse(url).map_err(wrong)?;
+        if address.user != primary.user {
+            return Err(wrong("must name the user that `url` names: a replica has the same logins".into()));
+        }
+        quote_ident(&address.database).map_err(|e| wrong(format!("the database cannot be a name: {e}")))?;
+        let known = replicas.iter().map(|(known, _)| known).chain([primary]);
+        if known.into_iter().any(|known| (&known.host, known.port) == (&address.host, address.port)) {
+            return Err(wrong(format!("names {}:{} twice, or it is the server of `url`", address.host, address.port)));
+        }
+        let tls = tls(table, &address, base)?;
+        replicas.push((address, tls));
     }
-    let why = "is not supported yet: sessions on a replica would outlive their lease there. Leave it out and do not \
-               let these accounts log in on replicas";
-    Err(SettingError::new("replicas", why))
+    Ok(replicas)
 }
 
 fn admin(keys: &mut Keys) -> Result<Admin, SettingError> {
@@ -172,8 +194,7 @@ struct TlsTable {
     key: Option<PathBuf>,
 }
 
-fn tls(keys: &mut Keys, address: &Address, base: &Path) -> Result<Tls, SettingError> {
-    let table: TlsTable = keys.optional("tls")?.unwrap_or_default();
+fn tls(table: &TlsTable, address: &Address, base: &Path) -> Result<Tls, SettingError> {
     let local = if address.is_local() { TlsMode::Prefer } else { TlsMode::VerifyFull };
     // A CA says that somebody wants the server checked, be it near or far.
     let mode = table.mode.unwrap_or(if table.ca.is_some() { TlsMode::VerifyFull } else { local });
@@ -183,13 +204,13 @@ fn tls(keys: &mut Keys, address: &Address, base: &Path) -> Result<Tls, SettingEr
     if mode.verifies() && address.is_socket() {
         return Err(SettingError::new("tls.mode", "a Unix socket has no TLS"));
     }
-    let client = match (table.cert, table.key) {
+    let client = match (&table.cert, &table.key) {
         (None, None) => None,
         (Some(cert), Some(key)) => Some((base.join(cert), base.join(key))),
         (Some(_), None) => return Err(SettingError::new("tls.key", "is missing: cert and key go together")),
         (None, Some(_)) => return Err(SettingError::new("tls.cert", "is missing: cert and key go together")),
     };
-    Ok(Tls { mode, ca: table.ca.map(|p| base.join(p)), advertise_ca: table.advertise_ca, client })
+    Ok(Tls { mode, ca: table.ca.as_ref().map(|p| base.join(p)), advertise_ca: table.advertise_ca.clone(), client })
 }
 
 #[cfg(test)]
@@ -213,11 +234,21 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_is_verified_by_its_own_address() {
+        let url = "postgres://u@127.0.0.1/d";
+        let config = read(serde_json::json!({"url": url, "replicas": ["postgres://u@far:6000/d"]})).unwrap();
+        let (address, tls) = &config.replicas[0];
+        assert_eq!((address.port, tls.mode, config.tls.mode), (6000, TlsMode::VerifyFull, TlsMode::Prefer));
+    }
+
+    #[test]
     fn wrong_settings_are_named() {
         for (table, key) in [
             (serde_json::json!({}), "url"),
             (serde_json::json!({"url": "postgres://u:p@h/d"}), "url"),
-            (serde_json::json!({"url": "postgres://u@h/d", "replicas": ["postgres://u@r/d"]}), "replicas"),
+            (serde_json::json!({"url": "postgres://u@h/d", "replicas": ["postgres://u:p@r/d"]}), "replicas"),
+            (serde_json::json!({"url": "postgres://u@h/d", "replicas": ["postgres://v@r/d"]}), "replicas"),
+            (serde_json::json!({"url": "postgres://u@h/d", "replicas": ["postgres://u@h/e"]}), "replicas"),
             (serde_json::json!({"url": "postgres://u@h/d", "admin": "root"}), "admin"),
             (serde_json::json!({"url": "postgres://u@h/d", "scram_iterations": 0}), "scram_iterations"),
             (serde_json::json!({"url": "postgres://u@h/d", "connections": 33}), "connections"),

@@ -15,6 +15,7 @@ use leasehold_sdk::{
 use crate::config::{Admin, TargetConfig};
 use crate::last_resort::LastResort;
 use crate::plan::PlanBody;
+use crate::replica::Replica;
 use crate::role::RoleConfig;
 use crate::session::{REVOKE_LANES, Session, Sessions};
 use crate::statements::Statements;
@@ -30,6 +31,7 @@ pub(crate) struct Target {
     pub(crate) config: Arc<TargetConfig>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) last_resort: Arc<LastResort>,
+    pub(crate) replicas: Vec<Replica>,
     pub(crate) statements: Statements,
     /// Whether the group and the estate role are known to be there.
     marked: AtomicBool,
@@ -46,6 +48,7 @@ impl Target {
         let touch = statements.touch(&nobody).map_err(|e| SettingError::new("functions_schema", e.to_string()))?;
         Ok(Self {
             last_resort: LastResort::new(Arc::clone(&sessions), touch, call_limit(&config)),
+            replicas: Replica::all(&config, &context.cluster, &context.instance),
             sessions,
             name: context.target,
             cluster: context.cluster,

@@ -8,6 +8,7 @@
 //! | `engine` | the contract, as a table of contents |
 //! | `session`, `lane`, `pins`, `last_resort`, `sql_error` | pinned admin sessions and what their errors mean |
 //! | `guard` | what a server may send to the driver, and TLS to it |
+//! | `replica` | servers that follow the target's, and are swept at revocation |
 //! | `quote`, `statements` | how text gets into SQL, and the SQL of both kinds of admin |
 //! | `plan`, `mint`, `scram`, `credential`, `mark` | making accounts |
 //! | `revoke`, `list` | ending them, finding them |
@@ -28,6 +29,7 @@ mod mint;
 mod pins;
 mod plan;
 mod quote;
+mod replica;
 mod revoke;
 mod rights;
 mod role;

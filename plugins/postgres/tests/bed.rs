@@ -114,6 +114,11 @@ impl Bed {
             "url": url, "password": {"file": "password"}, "scram_iterations": 64, "lock_timeout": "1s",
         });
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        // Nor is `replica_ports`: the replicas are there.
+        if let Some(ports) = settings.as_object_mut().unwrap().remove("replica_ports") {
+            let at = |port: &Value| admin.url.replace(&format!(":{}/", pg.server().port()), &format!(":{port}/"));
+            settings["replicas"] = ports.as_array().unwrap().iter().map(at).collect();
+        }
         if kind == Kind::Functions {
             settings["admin"] = json!("functions");
         }

@@ -8,6 +8,7 @@ mod hostile;
 mod liar;
 mod life;
 mod quoting;
+mod replicas;
 mod resisting;
 mod rights;
 mod sessions;

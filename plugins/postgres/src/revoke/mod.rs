@@ -12,6 +12,7 @@ mod look;
 mod many;
 mod prepared;
 mod press;
+mod replicas;
 mod room;
 mod sessions;
 
@@ -151,6 +152,7 @@ async fn end_all(target: &Target, session: &mut Session, items: &mut [Item]) {
     fence::fence(target, session, items, round).await;
     failpoint::hit("revoke.fenced");
     sessions::end(target, session, items).await;
+    replicas::end(target, session, items).await;
     failpoint::hit("revoke.sessions_gone");
     let alone = alone(session, items).await;
 
@@ -158,6 +160,7 @@ async fn end_all(target: &Target, session: &mut Session, items: &mut [Item]) {
     let mut simple: Vec<&mut Item> = simple.drain(..).map(|(_, i)| i).collect();
     drop::drop(target, session, &mut simple, round).await;
     failpoint::hit("revoke.dropped");
+    replicas::sweep(target, session, &mut simple).await;
     sessions::sweep(target, session, &mut simple).await;
 
     // Not always in the same order: whoever takes all the time must not starve the same others each round.
@@ -202,6 +205,7 @@ async fn end_alone(target: &Target, session: &mut Session, item: &mut Item, roun
     failpoint::hit("revoke.handed_over");
     let mut one = [item];
     drop::drop(target, session, &mut one, round).await;
+    replicas::sweep(target, session, &mut one).await;
     sessions::sweep(target, session, &mut one).await;
 }
 

@@ -1,6 +1,7 @@
 //! Open sessions: ended, and seen gone. They are found by the account's name and, once the role is gone, by its OID. An OID
 //! from a lease's row is believed only where no role has it: an edited row must not end somebody else's sessions (law 10).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_sdk::EngineError;
@@ -10,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Item;
 use crate::engine::Target;
+use crate::last_resort::LastResort;
 use crate::session::Session;
 use crate::sql_error::SqlError;
 use crate::statements::Whose;
@@ -40,11 +42,13 @@ pub(super) async fn terminate<'a>(
     items: impl IntoIterator<Item = &'a Item>,
 ) -> Result<(), SqlError> {
     let sql = target.statements.terminate(&Whose::of(items)).map_err(|e| SqlError::Lost(e.to_string()))?;
-    ask(target, session, &sql).await.map(drop)
+    ask(session, &sql, Some(&target.last_resort)).await.map(drop)
 }
 
 async fn end_these(target: &Target, session: &mut Session, items: &mut [&mut Item]) {
-    let refused = match end_and_wait(target, session, items).await {
+    let whose = Whose::of(items.iter().filter(|i| i.under_way()).map(|i| &**i));
+    let ended = end_and_wait(target, session, &whose, Some(&target.last_resort)).await;
+    let refused = match ended {
         Ok(alive) => {
             for item in items.iter_mut().filter(|i| i.under_way()) {
                 if alive.iter().any(|a| a.is_of(item)) {
@@ -67,39 +71,44 @@ async fn end_these(target: &Target, session: &mut Session, items: &mut [&mut Ite
 }
 
 /// Somebody who still has a session.
-struct Alive {
+pub(super) struct Alive {
     /// `None`: the role is gone.
     name: Option<String>,
     oid: u32,
 }
 
 impl Alive {
-    fn is_of(&self, item: &Item) -> bool {
+    pub(super) fn is_of(&self, item: &Item) -> bool {
         self.name.as_ref().map_or_else(|| item.oids().any(|oid| oid == self.oid), |name| *name == item.name)
     }
 }
 
-/// Who still has sessions in the end.
-async fn end_and_wait(target: &Target, session: &mut Session, items: &[&mut Item]) -> Result<Vec<Alive>, SqlError> {
-    let whose = Whose::of(items.iter().filter(|i| i.under_way()).map(|i| &**i));
+/// Tells their sessions to end until none is left, and answers who still has some in the end. `last_resort`: who helps
+/// where the server has no room left for our ordinary session.
+pub(super) async fn end_and_wait(
+    target: &Target,
+    session: &mut Session,
+    whose: &Whose<'_>,
+    last_resort: Option<&Arc<LastResort>>,
+) -> Result<Vec<Alive>, SqlError> {
     if whose.is_nobody() {
         return Ok(Vec::new());
     }
     let bad = |e: crate::quote::BadText| SqlError::Lost(e.to_string());
-    let terminate = target.statements.terminate(&whose).map_err(bad)?;
+    let terminate = target.statements.terminate(whose).map_err(bad)?;
     let look = format!(
         "SELECT DISTINCT a.usename::pg_catalog.text AS name, a.usesysid::pg_catalog.int8 AS oid \
          FROM pg_catalog.pg_stat_activity AS a WHERE {}",
         whose.filter().map_err(bad)?
     );
     let (until, mut pause) = (Instant::now() + DYING_MAX, PAUSE_FIRST);
-    let mut alive = alive(&ask(target, session, &look).await?);
+    let mut alive = alive(&ask(session, &look, last_resort).await?);
     while !alive.is_empty() && Instant::now() < until {
         // Without a timeout of its own: the form with one waits for each session in turn, in steps of 100 ms.
-        ask(target, session, &terminate).await?;
+        ask(session, &terminate, last_resort).await?;
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(64));
-        alive = self::alive(&ask(target, session, &look).await?);
+        alive = self::alive(&ask(session, &look, last_resort).await?);
     }
     Ok(alive)
 }
@@ -113,9 +122,9 @@ fn alive(rows: &[PgRow]) -> Vec<Alive> {
 }
 
 /// By the session of last resort where the server has no room left for our ordinary ones.
-async fn ask(target: &Target, session: &mut Session, sql: &str) -> Result<Vec<PgRow>, SqlError> {
-    match session.rows(sql).await {
-        Err(e) if e.is_out_of_room() => target.last_resort.rows(&session.facts().fingerprint, sql.to_owned()).await,
-        done => done,
+async fn ask(session: &mut Session, sql: &str, last_resort: Option<&Arc<LastResort>>) -> Result<Vec<PgRow>, SqlError> {
+    match (session.rows(sql).await, last_resort) {
+        (Err(e), Some(helper)) if e.is_out_of_room() => helper.rows(&session.facts().fingerprint, sql.to_owned()).await,
+        (done, _) => done,
     }
 }

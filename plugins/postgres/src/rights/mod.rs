@@ -15,6 +15,7 @@ use leasehold_sdk::{ClusterName, EngineError, Finding, Level, Reason};
 use crate::config::TargetConfig;
 use crate::engine::{Target, estate_name, mark_name};
 use crate::quote::{quote_ident, quote_literal, quote_literals};
+use crate::replica::{Replica, flushed};
 use crate::role::RoleConfig;
 use crate::session::Session;
 
@@ -46,8 +47,30 @@ impl<'a> Site<'a> {
 /// Everything worth telling an operator about a target and its roles. Being unreachable is a finding.
 pub(crate) async fn check(target: &Target, roles: &[(String, RoleConfig)]) -> Vec<Finding> {
     match target.other_session().await {
-        Ok(mut session) => check::findings(target, &mut session, roles).await,
+        Ok(mut session) => {
+            let mut found = check::findings(target, &mut session, roles).await;
+            for replica in &target.replicas {
+                found.push(replica_finding(target, &mut session, replica).await);
+            }
+            found
+        }
         Err(e) => vec![finding(Level::Error, None, e.why().as_str(), None)],
+    }
+}
+
+/// Whether a replica can be swept: in reach, a standby of this server, and not far behind.
+async fn replica_finding(target: &Target, session: &mut Session, replica: &Replica) -> Finding {
+    let looked = async {
+        let mut there = replica.session(&session.facts().fingerprint, target.call_limit()).await?;
+        let lsn = flushed(session).await?;
+        replica.replayed(&mut there, &lsn).await
+    };
+    match looked.await {
+        Ok(()) => finding(Level::Good, None, format!("replica {} follows this server", replica.place), None),
+        Err(e) => {
+            let what = format!("{e}; no lease of this target ends before it has been asked");
+            finding(Level::Error, None, what, None)
+        }
     }
 }
 
