@@ -2,6 +2,7 @@
 
 mod ambiguous;
 mod bad_input;
+mod break_glass;
 mod canary;
 mod cli;
 mod clock;

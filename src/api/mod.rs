@@ -2,6 +2,7 @@
 
 mod accept;
 mod body;
+mod break_glass;
 mod connection;
 mod delivery;
 mod fair;
@@ -14,6 +15,7 @@ mod routes;
 mod wire;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ use crate::lease::Broker;
 use crate::limits::Limits;
 use crate::telemetry::metrics::Metrics;
 use body::BodyLimits;
+use break_glass::BreakGlass;
 use fair::Fair;
 use front::Front;
 
@@ -55,6 +58,7 @@ pub struct Server {
     addresses: Addresses,
     front: Arc<Front>,
     ops_router: Router,
+    break_glass: Option<BreakGlass>,
     drain_max: Duration,
 }
 
@@ -62,9 +66,10 @@ impl Server {
     /// Binds the listeners.
     ///
     /// # Errors
-    /// When an address cannot be had.
+    /// When an address or the break-glass socket cannot be had.
     pub async fn bind(
         listen: &Listen,
+        break_glass: Option<&Path>,
         limits: &Limits,
         identity: Arc<Identity>,
         broker: Arc<Broker>,
@@ -73,13 +78,18 @@ impl Server {
         let api = bind(listen.api, "listen.api").await?;
         let ops = bind(listen.ops, "listen.ops").await?;
         let addresses = Addresses { api: api.local_addr()?, ops: ops.local_addr()? };
-        let router = router(limits, &identity, &broker, &metrics);
+        let handlers = handlers(limits, &broker);
+        let break_glass = match break_glass {
+            Some(path) => Some(BreakGlass::bind(path, handlers.clone(), &identity, &broker, &metrics).await?),
+            None => None,
+        };
+        let router = router(handlers, limits, &identity, &broker, &metrics);
         let ops_router =
             ops::router(ops::Ops { broker: broker.clone(), identity: identity.clone(), metrics: metrics.clone() });
         let front = Arc::new(Front::new(limits, identity, broker, metrics, router));
         // The other half is for what the broker itself has under way.
         let drain_max = Duration::from_millis(limits.shutdown_milliseconds_max) / 2;
-        Ok(Self { api, ops, addresses, front, ops_router, drain_max })
+        Ok(Self { api, ops, addresses, front, ops_router, break_glass, drain_max })
     }
 
     /// Where it listens.
@@ -93,7 +103,12 @@ impl Server {
     /// Never yet: a listener that fails goes on trying.
     pub async fn run(self, stopped: watch::Receiver<bool>) -> anyhow::Result<()> {
         let ops = tokio::spawn(serve_ops(self.ops, self.ops_router));
-        accept::run(self.api, self.front, stopped, self.drain_max).await;
+        let by_socket = async {
+            if let Some(break_glass) = self.break_glass {
+                break_glass.run(stopped.clone(), self.drain_max).await;
+            }
+        };
+        tokio::join!(accept::run(self.api, self.front, stopped.clone(), self.drain_max), by_socket);
         // Health is told to the end.
         ops.abort();
         Ok(())
@@ -104,14 +119,26 @@ async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{key}: cannot listen on {address}"))
 }
 
-fn router(limits: &Limits, identity: &Arc<Identity>, broker: &Arc<Broker>, metrics: &Arc<Metrics>) -> Router {
-    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let api = routes::Api {
+fn size(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+fn handlers(limits: &Limits, broker: &Arc<Broker>) -> routes::Api {
+    routes::Api {
         broker: broker.clone(),
         body: BodyLimits { bytes: size(limits.body_bytes_max), time: Duration::from_secs(limits.body_seconds_max) },
         page_leases_max: size(limits.page_leases_max),
         params_max: size(limits.params_per_request_max),
-    };
+    }
+}
+
+fn router(
+    api: routes::Api,
+    limits: &Limits,
+    identity: &Arc<Identity>,
+    broker: &Arc<Broker>,
+    metrics: &Arc<Metrics>,
+) -> Router {
     let under_way = Arc::new(Semaphore::new(size(limits.requests_at_once_max).min(Semaphore::MAX_PERMITS)));
     let around = middleware::Around { metrics: metrics.clone(), under_way };
     let gate = peer::Gate {

@@ -53,6 +53,15 @@ impl Problem {
         problem
     }
 
+    /// 403: somebody else than root on the break-glass socket.
+    pub(super) fn not_root(uid: Option<u32>) -> Self {
+        let who = uid.map_or_else(String::new, |uid| format!(", and you are uid {uid}"));
+        let detail = format!("the break-glass socket is for root on the broker's host{who}");
+        let mut problem = Self::new(StatusCode::FORBIDDEN, "not-root", "Not root", detail);
+        problem.close = true;
+        problem
+    }
+
     /// 404 for a path that leads nowhere.
     pub(super) fn no_such_path() -> Self {
         let detail = "there is nothing here; /v1/openapi.json lists every call";

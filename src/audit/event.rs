@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use leasehold_sdk::{LeaseId, Timestamp};
 use serde::Serialize;
 
+use crate::domain::caller::BreakGlass;
 use crate::store::{AuditHead, LeaseChange};
 
 /// One thing that happened. Serialised as the line's own part; the log adds time, number, hashes, config hash and broker.
@@ -19,8 +20,12 @@ pub enum Event {
         request_id: String,
         /// Who asked.
         identity: String,
-        /// SHA-256 of the certificate that proved it.
-        cert_sha256: String,
+        /// SHA-256 of the certificate that proved it; none over the break-glass socket.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cert_sha256: Option<String>,
+        /// Who used the break-glass socket and why, if that is how it was asked.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        break_glass: Option<BreakGlass>,
         /// For what.
         action: String,
         /// On which role, if on one.
@@ -48,8 +53,12 @@ pub enum Event {
         request_id: String,
         /// Who asked.
         identity: String,
-        /// SHA-256 of the certificate that proved it.
-        cert_sha256: String,
+        /// SHA-256 of the certificate that proved it; none over the break-glass socket.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cert_sha256: Option<String>,
+        /// Who used the break-glass socket and why, if that is how it was asked.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        break_glass: Option<BreakGlass>,
         /// Who would do it.
         about: String,
         /// Doing what.

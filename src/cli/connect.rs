@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use leasehold_client::{Client, ClientConfig, ClientError, Settings};
 
+use super::exit::Usage;
+
+/// Where the socket is with the paths of the packaged unit.
+const USUAL_SOCKET: &str = "/var/lib/leasehold/break-glass.sock";
+
 /// Where the broker is and who we are. What is not given here comes from the environment.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Broker")]
@@ -48,9 +53,43 @@ impl ConnectArgs {
     /// # Errors
     /// Those of `deed`, and those of [`config`](Self::config).
     pub async fn with_client<T>(self, deed: impl AsyncFnOnce(&Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
-        let client = Client::new(self.config()?)?;
-        let done = deed(&client).await;
-        client.close().await;
-        done
+        with(Client::new(self.config()?)?, deed).await
     }
+}
+
+/// The same for what root can also do over the break-glass socket.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct OperatorArgs {
+    #[command(flatten)]
+    broker: ConnectArgs,
+    /// Go by the break-glass socket of the broker on this host, as root, without any certificate [env: LEASEHOLD_BREAK_GLASS]
+    #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true, requires = "reason", help_heading = "Break-glass")]
+    break_glass: Option<Option<PathBuf>>,
+    /// Why; it goes into the audit log
+    #[arg(long, value_name = "TEXT", requires = "break_glass", help_heading = "Break-glass")]
+    reason: Option<String>,
+}
+
+impl OperatorArgs {
+    /// As [`ConnectArgs::with_client`].
+    ///
+    /// # Errors
+    /// Those of `deed`, and those of finding the broker.
+    pub async fn with_client<T>(self, deed: impl AsyncFnOnce(&Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let Some(socket) = self.break_glass else { return self.broker.with_client(deed).await };
+        let reason = self.reason.ok_or_else(|| Usage("--break-glass needs --reason".to_owned()))?;
+        with(Client::break_glass(socket.unwrap_or_else(usual_socket), &reason)?, deed).await
+    }
+}
+
+fn usual_socket() -> PathBuf {
+    std::env::var_os("LEASEHOLD_BREAK_GLASS")
+        .filter(|path| !path.is_empty())
+        .map_or_else(|| USUAL_SOCKET.into(), PathBuf::from)
+}
+
+async fn with<T>(client: Client, deed: impl AsyncFnOnce(&Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let done = deed(&client).await;
+    client.close().await;
+    done
 }

@@ -2,7 +2,7 @@
 
 use leasehold_client::wire::{ReconcileRequest, ReconcileResponse, StrayOrder, TargetReport};
 
-use super::connect::ConnectArgs;
+use super::connect::OperatorArgs;
 use super::exit;
 use super::output::Output;
 
@@ -22,7 +22,7 @@ pub struct ReconcileArgs {
     #[arg(long)]
     revoke: bool,
     #[command(flatten)]
-    broker: ConnectArgs,
+    broker: OperatorArgs,
 }
 
 /// Has the broker do a pass and prints what it found. 1 when a target could not be looked at.

@@ -44,16 +44,20 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let instance = data_encoding::HEXLOWER.encode(&random::bytes::<4>());
     let file = args.config.config.as_path();
     let config = config::load(file, &engine_kinds(), &instance)?;
-    let (listen, limits) = (config.listen.clone(), config.limits.clone());
+    let (listen, limits, break_glass) = (config.listen.clone(), config.limits.clone(), config.break_glass.clone());
     let data_dir = config.broker.data_dir.clone();
     make_private_dir(&data_dir)?;
 
-    let identity = Identity::load(config.identity.clone()).context("the broker's own identity cannot be loaded")?;
+    // Without its SVID it can let nobody in, but end what is due, and be reached over the break-glass socket.
+    let identity =
+        Identity::load_or_await(config.identity.clone()).context("the broker's own identity cannot be loaded")?;
     let metrics = Arc::new(Metrics::new());
     let broker = make_broker(config, &identity, &metrics, &instance, args.accept_clock).await?;
     broker.vet_roles().await.map_err(refused)?;
 
-    let server = api::Server::bind(&listen, &limits, identity.clone(), broker.clone(), metrics.clone()).await?;
+    let server =
+        api::Server::bind(&listen, break_glass.as_deref(), &limits, identity.clone(), broker.clone(), metrics.clone())
+            .await?;
     broker.start().await;
     let watch = identity.spawn_watch();
     write_addresses(&data_dir, server.addresses())?;

@@ -1,5 +1,6 @@
 //! File to checked [`Config`]: every error names file, line and key, and all of them are told at once.
 
+mod break_glass;
 mod document;
 mod error;
 mod grants;
@@ -51,6 +52,8 @@ pub struct Config {
     pub audit: Vec<AuditSink>,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[break_glass]`: where its socket is; `None`: it is turned off.
+    pub break_glass: Option<PathBuf>,
     /// `[targets.*]`.
     pub targets: BTreeMap<String, Target>,
     /// `[roles.*]` and `[[grants]]`.
@@ -93,11 +96,11 @@ fn check(document: &Document, kinds: &[&dyn EngineKind], instance: &str) -> Resu
         return Err(ConfigError::new(document.file.clone(), Some(1), "", "is not a whole configuration").into());
     };
     problems.finish()?;
-    let Parts { broker, listen, identity, store, audit, limits, targets, rules } = parts;
+    let Parts { broker, listen, identity, store, audit, limits, break_glass, targets, rules } = parts;
     let file = document.file.clone();
     let hash = HEXLOWER.encode(digest::digest(&digest::SHA256, document.text.as_bytes()).as_ref());
     let rules = Arc::new(rules);
-    Ok(Config { file, hash, broker, listen, identity, store, audit, limits, targets, rules, places })
+    Ok(Config { file, hash, broker, listen, identity, store, audit, limits, break_glass, targets, rules, places })
 }
 
 /// A [`Config`] without what it knows of its file.
@@ -108,6 +111,7 @@ struct Parts {
     store: StoreConfig,
     audit: Vec<AuditSink>,
     limits: Limits,
+    break_glass: Option<PathBuf>,
     targets: BTreeMap<String, Target>,
     rules: Rules,
 }
@@ -123,6 +127,7 @@ impl Parts {
         root.later("seal", "sealing");
         let audit = server::audit(&root, base, data_dir);
         let limits = server::limits(&root);
+        let break_glass = break_glass::break_glass(&root, base, data_dir);
         let maker = TargetMaker {
             kinds,
             // Without a good one the file is refused anyway; this is to find what else is wrong.
@@ -144,6 +149,7 @@ impl Parts {
             store: store?,
             audit: audit?,
             limits,
+            break_glass: break_glass?,
             targets: targets.good,
             rules,
         })

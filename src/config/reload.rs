@@ -125,6 +125,7 @@ pub fn needs_restart(running: &Config, next: &Config) -> Result<(), ConfigErrors
         ("listen.ops", running.listen.ops != next.listen.ops),
         ("identity", running.identity != next.identity),
         ("store", running.store != next.store),
+        ("break_glass", running.break_glass != next.break_glass),
         ("audit", running.audit != next.audit),
     ];
     let limits = running.limits.values().into_iter().zip(next.limits.values());

@@ -7,9 +7,9 @@ use leasehold_sdk::{LeaseId, random};
 
 use super::{Broker, Failure, RequestId};
 use crate::audit::Event;
-use crate::domain::caller::{Caller, Proof};
+use crate::domain::caller::Caller;
 use crate::domain::grant::Action;
-use crate::policy::{self, Decision, Question, Rules};
+use crate::policy::{self, Decision, Denial, Question, Rules};
 use crate::store::{OutboxEntry, StoreError};
 
 /// A decision that allowed something, on record. Only [`Broker::authorize`] makes one.
@@ -60,7 +60,13 @@ impl Broker {
         }
         policy::decide(
             rules,
-            Question { identity: &caller.id, action: deed.action, role: deed.role, params: deed.params },
+            Question {
+                identity: &caller.id,
+                action: deed.action,
+                role: deed.role,
+                params: deed.params,
+                break_glass: caller.break_glass().is_some(),
+            },
         )
     }
 
@@ -120,6 +126,17 @@ impl Broker {
         Ok(Permit { decision_id })
     }
 
+    /// A call that the break-glass socket is not for: it is refused, on record.
+    pub async fn not_on_break_glass(&self, caller: &Caller, request: &RequestId, call: &str) -> Failure {
+        let decision = Decision::Denied(Denial::BreakGlass { what: call.to_owned() });
+        let deed = Deed::on_broker(Action::Admin);
+        let Decided { decision_id, reason, event } = self.describe(&decision, caller, request, deed);
+        if let Err(e) = self.audit.write(event).await {
+            tracing::error!(error = %e, call, "a refusal on the break-glass socket could not be put on record");
+        }
+        Failure::Denied { decision_id, reason: reason.unwrap_or_default() }
+    }
+
     /// Puts a line into the store, from where it goes to the log.
     pub(super) async fn keep_for_audit(&self, event: &Event) -> Result<(), StoreError> {
         if let Ok(serde_json::Value::Object(event)) = serde_json::to_value(event) {
@@ -133,15 +150,16 @@ impl Broker {
         self.metrics.decision(deed.action.as_str(), decision.allowed());
         let (grant, reason) = match decision {
             Decision::Allowed { grant } => (Some(grant.clone()).filter(|g| !g.is_empty()), None),
+            Decision::BreakGlass => (None, None),
             Decision::Denied(why) => (None, Some(why.to_string())),
         };
-        let Proof::Certificate { sha256, .. } = &caller.proof;
         let decision_id = new_decision_id();
         let event = Event::Decision {
             decision_id: decision_id.clone(),
             request_id: request.0.clone(),
             identity: caller.id.to_string(),
-            cert_sha256: sha256.clone(),
+            cert_sha256: caller.cert_sha256().map(str::to_owned),
+            break_glass: caller.break_glass().cloned(),
             action: deed.action.to_string(),
             role: deed.role.map(|role| policy::cut(role).into_owned()),
             lease: deed.lease,

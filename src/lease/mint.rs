@@ -79,7 +79,7 @@ impl Broker {
         failpoint::hit("mint.decided");
 
         let account = AccountName::new(current.config.broker.cluster.clone(), self.store.tag().clone(), lease_id);
-        let facts = facts_of(caller, &ask);
+        let facts = facts_of(caller, &ask)?;
         let plan = target
             .engine()
             .plan(&PlanRequest {
@@ -206,7 +206,7 @@ impl Broker {
     ) -> Result<Option<LeaseId>, Failure> {
         let Some(old_id) = replaces else { return Ok(None) };
         let old = self.store.get(old_id).await?.map(|row| row.lease);
-        let Some(old) = old.filter(|old| old.identity == caller.id && old.role == role) else {
+        let Some(old) = old.filter(|old| caller.is(&old.identity) && old.role == role) else {
             return Err(Failure::Bad {
                 what: "replaces".into(),
                 why: format!("{old_id} is not a lease of role {role:?} that you hold"),
@@ -245,14 +245,17 @@ impl Broker {
     }
 }
 
-fn facts_of(caller: &Caller, ask: &MintAsk) -> leasehold_sdk::Caller {
-    let Proof::Certificate { sha256, not_after } = &caller.proof;
-    leasehold_sdk::Caller {
+fn facts_of(caller: &Caller, ask: &MintAsk) -> Result<leasehold_sdk::Caller, Failure> {
+    let Proof::Certificate { sha256, not_after } = &caller.proof else {
+        // The policy has said no before; nothing is made for whoever cannot have it.
+        return Err(Failure::NotFound);
+    };
+    Ok(leasehold_sdk::Caller {
         spiffe_id: caller.id.to_string(),
         cert_sha256: sha256.clone(),
         not_after: *not_after,
         params: ask.params.clone(),
-    }
+    })
 }
 
 fn new_lease(id: LeaseId, role: &Role, caller: &Caller, plan: &Plan, times: Times, ttl: Duration) -> Lease {

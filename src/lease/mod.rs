@@ -165,8 +165,18 @@ impl Broker {
 
     /// A handshake was refused: audited at a bounded rate, counted beyond it.
     pub fn handshake_refused(&self, peer: std::net::SocketAddr, reason: &'static str, claimed: Option<String>) {
+        self.refused_at_the_door(peer.to_string(), reason, claimed);
+    }
+
+    /// A process that is not root's came to the break-glass socket: on record like a refused handshake.
+    pub fn break_glass_refused(&self, uid: u32, pid: Option<i32>) {
+        let pid = pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+        self.refused_at_the_door(format!("break-glass socket: uid {uid}, pid {pid}"), "not_root", None);
+    }
+
+    fn refused_at_the_door(&self, peer: String, reason: &'static str, claimed: Option<String>) {
         self.metrics.handshake(Some(reason));
-        if let Some(event) = self.gate.refused(&peer.to_string(), reason, claimed.as_deref()) {
+        if let Some(event) = self.gate.refused(&peer, reason, claimed.as_deref()) {
             tracing::info!(%peer, reason, claimed = claimed.as_deref(), "a TLS handshake was refused");
             let audit = self.audit.clone();
             tokio::spawn(async move {

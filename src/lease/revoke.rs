@@ -23,7 +23,7 @@ impl Broker {
     /// See [`Failure`].
     pub async fn revoke(self: &Arc<Self>, caller: &Caller, request: &RequestId, id: LeaseId) -> Result<Lease, Failure> {
         let lease = self.store.get(id).await?.ok_or(Failure::NotFound)?.lease;
-        let own = lease.identity == caller.id;
+        let own = caller.is(&lease.identity);
         // Nothing is decided and nothing done: no line of the audit log, however often it is asked for.
         if own && !lease.state.is_live() {
             return Ok(lease);

@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use super::authorize::{Deed, new_decision_id, no_params};
 use super::{Broker, Decided, DecisionAsk, Failure, Page, Query, RequestId};
 use crate::audit::Event;
-use crate::domain::caller::{Caller, Proof};
+use crate::domain::caller::Caller;
 use crate::domain::grant::Action;
 use crate::domain::lease::{Lease, State};
 use crate::domain::role::Role;
@@ -32,7 +32,7 @@ impl Broker {
             return Err(Failure::NotFound);
         }
         // Looking at one's own needs no decision; at another's it is one, and goes on record.
-        if lease.identity != caller.id {
+        if !caller.is(&lease.identity) {
             let action = seeing(&rules, caller, Some(&lease.role)).unwrap_or(Action::Read);
             let mut deed = Deed::on_role(action, &lease.role, no_params());
             deed.lease = Some(id);
@@ -169,13 +169,20 @@ impl Broker {
         let about = ask.identity.clone().unwrap_or_else(|| caller.id.clone());
         // Asking is a deed of its own: about oneself it needs nothing, about others `read` on the role.
         let mut asking = Deed::on_role(Action::Read, &ask.role, no_params());
-        asking.own = about == caller.id;
+        asking.own = caller.is(&about);
         if !self.would(&rules, caller, &asking).allowed() {
             self.authorize(&rules, caller, request, asking).await?;
         }
-        let question = Question { identity: &about, action: ask.action, role: Some(&ask.role), params: &ask.params };
+        let question = Question {
+            identity: &about,
+            action: ask.action,
+            role: Some(&ask.role),
+            params: &ask.params,
+            break_glass: false,
+        };
         let (allowed, grant, reason) = match policy::decide(&rules, question) {
             Decision::Allowed { grant } => (true, Some(grant), None),
+            Decision::BreakGlass => (true, None, None),
             Decision::Denied(why) => (false, None, Some(why.to_string())),
         };
         let decided = Decided { allowed, grant, reason, decision_id: new_decision_id() };
@@ -185,18 +192,18 @@ impl Broker {
 
     /// Own leases, and those of roles on which it may `read` or `revoke`.
     pub(super) fn may_see(&self, rules: &Rules, caller: &Caller, lease: &Lease) -> bool {
-        lease.identity == caller.id || seeing(rules, caller, Some(&lease.role)).is_some()
+        caller.is(&lease.identity) || seeing(rules, caller, Some(&lease.role)).is_some()
     }
 }
 
 /// The line that the decision's id leads to: it says what the asker was told.
 fn answered(caller: &Caller, request: &RequestId, about: &SpiffeId, ask: DecisionAsk, decided: &Decided) -> Event {
-    let Proof::Certificate { sha256, .. } = &caller.proof;
     Event::Question {
         decision_id: decided.decision_id.clone(),
         request_id: request.0.clone(),
         identity: caller.id.to_string(),
-        cert_sha256: sha256.clone(),
+        cert_sha256: caller.cert_sha256().map(str::to_owned),
+        break_glass: caller.break_glass().cloned(),
         about: about.to_string(),
         action: ask.action.to_string(),
         role: policy::cut(&ask.role).into_owned(),
@@ -208,7 +215,8 @@ fn answered(caller: &Caller, request: &RequestId, about: &SpiffeId, ask: Decisio
 }
 
 fn may(rules: &Rules, caller: &Caller, action: Action, role: Option<&str>) -> bool {
-    policy::decide(rules, Question { identity: &caller.id, action, role, params: no_params() }).allowed()
+    let break_glass = caller.break_glass().is_some();
+    policy::decide(rules, Question { identity: &caller.id, action, role, params: no_params(), break_glass }).allowed()
 }
 
 /// The action by which the caller sees others' leases of `role`: `read`, or `revoke`, which is of no use blind.

@@ -1,5 +1,6 @@
 //! One question: may this identity do this? Pure; default deny. Grants decide first; a policy language may later take
-//! permissions away, never add any.
+//! permissions away, never add any. The break-glass socket has a rule of its own: it can look and end, whatever the grants
+//! say, and never hands anything out.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub struct Question<'a> {
     pub role: Option<&'a str>,
     /// With which params.
     pub params: &'a BTreeMap<String, String>,
+    /// It is asked over the break-glass socket.
+    pub break_glass: bool,
 }
 
 /// The answer.
@@ -43,6 +46,8 @@ pub enum Decision {
         /// The grant.
         grant: String,
     },
+    /// Allowed to root on the broker's host, without a grant.
+    BreakGlass,
     /// Not allowed.
     Denied(Denial),
 }
@@ -66,12 +71,18 @@ pub enum Denial {
         /// Which param and why.
         why: String,
     },
+    /// Over the break-glass socket nothing is handed out.
+    #[error("the break-glass socket is there to look and to end, not for {what}")]
+    BreakGlass {
+        /// The action, or the call.
+        what: String,
+    },
 }
 
 impl Decision {
     /// Whether it is allowed.
     pub fn allowed(&self) -> bool {
-        matches!(self, Self::Allowed { .. })
+        !matches!(self, Self::Denied(_))
     }
 }
 
@@ -86,6 +97,9 @@ pub fn cut(role: &str) -> Cow<'_, str> {
 
 /// Decides.
 pub fn decide(rules: &Rules, q: Question<'_>) -> Decision {
+    if q.break_glass {
+        return decide_break_glass(q.action);
+    }
     let no_grant = || Denial::NoGrant {
         action: q.action,
         on: q.role.map_or_else(|| "on the whole broker".to_owned(), |r| format!("on role {:?}", cut(r))),
@@ -104,6 +118,15 @@ pub fn decide(rules: &Rules, q: Question<'_>) -> Decision {
         }
     }
     Decision::Denied(nearest.unwrap_or_else(no_grant))
+}
+
+/// Root on the broker's host can stop the broker and read its memory: to let it look and end takes nothing from anybody. To
+/// hand a credential out would make it a way round the grants.
+fn decide_break_glass(action: Action) -> Decision {
+    match action {
+        Action::Read | Action::Revoke | Action::Admin => Decision::BreakGlass,
+        Action::Mint | Action::Exchange => Decision::Denied(Denial::BreakGlass { what: action.to_string() }),
+    }
 }
 
 fn covers(grant: &Grant, q: &Question<'_>) -> bool {

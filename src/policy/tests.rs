@@ -48,8 +48,9 @@ fn ask(
 ) -> Result<String, String> {
     let identity = SpiffeId::parse(identity).unwrap();
     let params = params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    match decide(rules, Question { identity: &identity, action, role, params: &params }) {
+    match decide(rules, Question { identity: &identity, action, role, params: &params, break_glass: false }) {
         Decision::Allowed { grant } => Ok(grant),
+        Decision::BreakGlass => Err("no socket was used".to_owned()),
         Decision::Denied(why) => Err(why.to_string()),
     }
 }
@@ -117,6 +118,27 @@ fn params_must_fit_the_role_and_the_grant() {
         assert!(said.contains(why), "{who} {params:?}: {said}");
     }
     assert!(ask(&rules, "spiffe://d/a", Action::Read, Some("tenant"), &[]).is_ok(), "only minting needs params");
+}
+
+#[test]
+fn the_break_glass_socket_looks_and_ends_and_hands_nothing_out() {
+    let identity = SpiffeId::parse("spiffe://d/ops").unwrap();
+    // Even where a grant would let this identity mint.
+    let rules = rules(vec![grant("all", "spiffe://d/ops", &["plain"], &[Action::Mint], &[])]);
+    for action in ACTIONS {
+        for role in [None, Some("plain"), Some("gone")] {
+            let decided = decide(
+                &rules,
+                Question { identity: &identity, action, role, params: &BTreeMap::new(), break_glass: true },
+            );
+            match action {
+                Action::Mint => {
+                    assert_eq!(decided, Decision::Denied(Denial::BreakGlass { what: "mint".into() }));
+                }
+                _ => assert_eq!(decided, Decision::BreakGlass),
+            }
+        }
+    }
 }
 
 fn any_identity() -> impl Strategy<Value = String> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use leasehold_sdk::Timestamp;
 
 use super::labels::{
-    ActionAllowed, HandshakeResult, OfRoute, OfTarget, RouteStatus, TargetDone, TargetResult, TargetState,
+    ActionAllowed, HandshakeResult, OfResult, OfRoute, OfTarget, RouteStatus, TargetDone, TargetResult, TargetState,
 };
 use super::metrics::Metrics;
 
@@ -31,6 +31,11 @@ impl Metrics {
     pub fn request(&self, route: &'static str, status: u16, took: Duration) {
         self.requests.get_or_create(&RouteStatus::of(route, status)).inc();
         self.request_seconds.get_or_create(&OfRoute::of(route)).observe(took.as_secs_f64());
+    }
+
+    /// A request on the break-glass socket was answered: what it asked for was done, or it was refused.
+    pub fn break_glass(&self, done: bool) {
+        self.break_glass_requests.get_or_create(&OfResult::of(if done { "done" } else { "refused" })).inc();
     }
 
     /// A question was decided.

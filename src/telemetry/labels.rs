@@ -51,6 +51,11 @@ labels! {
         /// The code of the refusal; `none` where there was none.
         reason: &'static str,
     }
+    /// How something ended.
+    OfResult {
+        /// A short word.
+        result: &'static str,
+    }
     /// One route.
     OfRoute {
         /// The pattern that matched, never the path that was asked for.

@@ -10,8 +10,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::labels::{
-    ActionAllowed, Build, HandshakeResult, OfLimit, OfRoute, OfSink, OfTarget, RouteStatus, TargetDone, TargetResult,
-    TargetState,
+    ActionAllowed, Build, HandshakeResult, OfLimit, OfResult, OfRoute, OfSink, OfTarget, RouteStatus, TargetDone,
+    TargetResult, TargetState,
 };
 use crate::limits::Limits;
 
@@ -72,6 +72,8 @@ metrics! {
     requests: Family<RouteStatus, Counter> = Family::default();
     /// Time to answer a request.
     request_seconds: Histograms<OfRoute> = Family::new_with_constructor(seconds);
+    /// Requests on the break-glass socket, by how they ended.
+    break_glass_requests: Family<OfResult, Counter> = Family::default();
     /// Questions decided.
     decisions: Family<ActionAllowed, Counter> = Family::default();
     /// Audit lines written.

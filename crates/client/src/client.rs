@@ -1,13 +1,15 @@
 //! The API's calls as methods.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::limits::{PAGE_LEASES, RECONCILE_TIME_MAX};
+use crate::limits::{CALL_TIME_DEFAULT, PAGE_LEASES, RECONCILE_TIME_MAX};
 use crate::path::{query, segment};
 use crate::transport::{Call, Transport};
+use crate::way::Way;
 use crate::wire::{
     CredentialMembers, DecisionRequest, DecisionResponse, ForgetResponse, Lease, LeaseList, LeaseQuery, LeaseResponse,
     MintRequest, MintResponse, OrderResponse, ReconcileRequest, ReconcileResponse, RenewRequest, RevokeManyRequest,
@@ -31,7 +33,18 @@ impl Client {
     /// # Errors
     /// [`ClientError::Setting`] for an address that is not `https://host:port`.
     pub fn new(config: ClientConfig) -> Result<Self, ClientError> {
-        Ok(Self { transport: Arc::new(Transport::new(config)?) })
+        let transport = Transport::new(Way::to_api(&config)?, config.timeout);
+        Ok(Self { transport: Arc::new(transport) })
+    }
+
+    /// A client over the break-glass socket of the broker on this host, for root: it can look and end. `reason` goes with
+    /// every request, into the broker's audit log.
+    ///
+    /// # Errors
+    /// [`ClientError::Setting`] for a reason that is empty or not one line.
+    pub fn break_glass(socket: PathBuf, reason: &str) -> Result<Self, ClientError> {
+        let transport = Transport::new(Way::break_glass(socket, reason)?, CALL_TIME_DEFAULT);
+        Ok(Self { transport: Arc::new(transport) })
     }
 
     /// Says goodbye on the kept connections. To be called before a process ends: a connection that just breaks off looks

@@ -7,16 +7,13 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use leasehold_identity::{Connector, Identity};
-use tokio::net::TcpStream;
+use hyper::client::conn::http1::SendRequest;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::ClientError;
-use crate::config::Authority;
-use crate::limits::{CLOSE_TIME_MAX, CONNECT_TIME_MAX, HEADER_BYTES_MAX, IDLE_CONNECTIONS_MAX, IDLE_TIME_MAX};
+use crate::limits::{CLOSE_TIME_MAX, CONNECT_TIME_MAX, IDLE_CONNECTIONS_MAX, IDLE_TIME_MAX};
+use crate::way::Way;
 
 /// HTTP/1.1 and not 2: with one call at a time on a connection nothing of the broker is left unread when it is closed, so
 /// that it ends with a clean goodbye and never with a reset, which the broker must take for a lost answer.
@@ -37,32 +34,12 @@ pub(crate) enum Unanswered {
 }
 
 impl Connection {
-    pub(crate) async fn open(to: &Authority, connector: &Connector, identity: &Identity) -> Result<Self, ClientError> {
-        let late = |_| ClientError::TimedOut { addr: to.to_string(), after: CONNECT_TIME_MAX };
-        timeout(CONNECT_TIME_MAX, Self::open_unbounded(to, connector, identity)).await.map_err(late)?
-    }
-
-    async fn open_unbounded(to: &Authority, connector: &Connector, identity: &Identity) -> Result<Self, ClientError> {
-        let unreachable = |why: String| ClientError::Unreachable { addr: to.to_string(), why };
+    pub(crate) async fn open(way: &Way) -> Result<Self, ClientError> {
+        let late = |_| ClientError::TimedOut { addr: way.place(), after: CONNECT_TIME_MAX };
         // Taken before the handshake: if it changes in between, the connection counts as old, which only costs another.
-        let generation = identity.generation();
-        let stream =
-            TcpStream::connect((to.host.as_str(), to.port)).await.map_err(|error| unreachable(error.to_string()))?;
-        stream.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
-        let stream = connector.connect(stream).await.map_err(|refusal| match refusal.reason() {
-            "io" => unreachable(refusal.to_string()),
-            _ => ClientError::Tls {
-                addr: to.to_string(),
-                broker: connector.server_id().to_string(),
-                refusal: Box::new(refusal),
-            },
-        })?;
-        let (send, connection) = http1::Builder::new()
-            .max_buf_size(HEADER_BYTES_MAX)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unreachable(causes(&error)))?;
-        Ok(Self { send, task: tokio::spawn(connection), generation, last_used: Instant::now() })
+        let generation = way.generation();
+        let (send, task) = timeout(CONNECT_TIME_MAX, way.open()).await.map_err(late)??;
+        Ok(Self { send, task, generation, last_used: Instant::now() })
     }
 
     pub(crate) async fn call(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Unanswered> {

@@ -20,6 +20,7 @@ mod error;
 pub mod limits;
 mod path;
 mod transport;
+mod way;
 pub mod wire;
 
 pub use client::Client;

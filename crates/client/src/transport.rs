@@ -7,23 +7,25 @@ use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use leasehold_identity::Connector;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::config::Authority;
+use crate::ClientError;
 use crate::connection::{Connection, Idle, Unanswered, causes};
 use crate::limits::{ANSWER_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::way::Way;
 use crate::wire::Problem;
-use crate::{ClientConfig, ClientError};
+
+/// The header in which a request on the break-glass socket says why.
+const REASON: &str = "leasehold-reason";
 
 /// Talks to one broker.
 pub(crate) struct Transport {
-    config: ClientConfig,
-    to: Authority,
-    connector: Connector,
+    way: Way,
+    /// Time for one call.
+    timeout: Duration,
     idle: Idle,
 }
 
@@ -60,13 +62,16 @@ impl Call {
         self
     }
 
-    fn request(&self, to: &Authority) -> Result<Request<Full<Bytes>>, http::Error> {
+    fn request(&self, way: &Way) -> Result<Request<Full<Bytes>>, http::Error> {
         let mut request = Request::builder()
             .method(&self.method)
             .uri(&self.path)
-            .header(HOST, to.to_string())
+            .header(HOST, way.host())
             .header(ACCEPT, "application/json, application/problem+json")
             .header(USER_AGENT, concat!("leasehold/", env!("CARGO_PKG_VERSION")));
+        if let Some(reason) = way.reason() {
+            request = request.header(REASON, reason);
+        }
         if self.body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
@@ -75,11 +80,8 @@ impl Call {
 }
 
 impl Transport {
-    pub(crate) fn new(config: ClientConfig) -> Result<Self, ClientError> {
-        let to = Authority::parse(&config.addr)?;
-        let connector =
-            Connector::new(config.identity.clone(), config.broker_id.clone()).with_alpn([b"http/1.1".to_vec()]);
-        Ok(Self { config, to, connector, idle: Idle::default() })
+    pub(crate) fn new(way: Way, timeout: Duration) -> Self {
+        Self { way, timeout, idle: Idle::default() }
     }
 
     pub(crate) async fn close(&self) {
@@ -88,13 +90,13 @@ impl Transport {
 
     /// Makes a call and takes its whole answer.
     pub(crate) async fn call(&self, call: Call) -> Result<Answer, ClientError> {
-        let limit = self.config.timeout.saturating_add(call.extra_time);
-        let late = |_| ClientError::TimedOut { addr: self.to.to_string(), after: limit };
+        let limit = self.timeout.saturating_add(call.extra_time);
+        let late = |_| ClientError::TimedOut { addr: self.way.place(), after: limit };
         timeout(limit, self.call_unbounded(&call)).await.map_err(late)?
     }
 
     async fn call_unbounded(&self, call: &Call) -> Result<Answer, ClientError> {
-        if let Some(kept) = self.idle.take(self.config.identity.generation()) {
+        if let Some(kept) = self.idle.take(self.way.generation()) {
             match self.call_on(kept, call).await? {
                 // On a kept connection 401 means that its certificate has run out since; a new one shows the present.
                 Tried::Answered(Err(error)) if error.status() == Some(401) => {}
@@ -103,7 +105,7 @@ impl Transport {
                 Tried::Unsent(_) => {}
             }
         }
-        let fresh = Connection::open(&self.to, &self.connector, &self.config.identity).await?;
+        let fresh = Connection::open(&self.way).await?;
         match self.call_on(fresh, call).await? {
             Tried::Answered(answer) => answer,
             Tried::Unsent(why) => Err(self.broken(why)),
@@ -111,7 +113,7 @@ impl Transport {
     }
 
     async fn call_on(&self, mut on: Connection, call: &Call) -> Result<Tried, ClientError> {
-        let request = call.request(&self.to).map_err(|error| self.odd(call, error.to_string()))?;
+        let request = call.request(&self.way).map_err(|error| self.odd(call, error.to_string()))?;
         let response = match on.call(request).await {
             Ok(response) => response,
             Err(Unanswered::Unsent(why)) => return Ok(Tried::Unsent(why)),
@@ -148,7 +150,7 @@ impl Transport {
         body: Zeroizing<Vec<u8>>,
     ) -> Result<Answer, ClientError> {
         if status.is_success() {
-            return Ok(Answer { body, addr: self.to.to_string(), call: call.to_string() });
+            return Ok(Answer { body, addr: self.way.place(), call: call.to_string() });
         }
         let Ok(mut problem) = serde_json::from_slice::<Problem>(&body) else {
             return Err(self.odd(call, format!("status {status} without a problem document")));
@@ -159,17 +161,11 @@ impl Transport {
     }
 
     fn broken(&self, why: String) -> ClientError {
-        let addr = self.to.to_string();
-        // In TLS 1.3 a client is done before the server has judged it, so a refusal shows as an alert on the first answer.
-        if why.contains("received fatal alert") {
-            let spiffe_id = self.config.identity.spiffe_id().to_string();
-            return ClientError::Refused { addr, spiffe_id, why: cut(&why) };
-        }
-        ClientError::Unreachable { addr, why: cut(&why) }
+        self.way.broken(cut(&why))
     }
 
     fn odd(&self, call: &Call, why: String) -> ClientError {
-        ClientError::Protocol { addr: self.to.to_string(), call: call.to_string(), why: cut(&why) }
+        ClientError::Protocol { addr: self.way.place(), call: call.to_string(), why: cut(&why) }
     }
 }
 

@@ -313,6 +313,13 @@ pub enum IdentityError {
     },
 }
 
+impl IdentityError {
+    /// A file is not there.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// Text from outside: cut, and without control characters, which could play tricks on a terminal or a log.
 pub(crate) fn tame(text: &str) -> String {
     let short = &text[..text.floor_char_boundary(PEER_TEXT_BYTES_MAX)];

@@ -10,11 +10,11 @@ use tokio::task::JoinHandle;
 
 use crate::chain::{self, Bundles, Usage};
 use crate::peer::Peer;
-use crate::snapshot::{Notes, Snapshot, announce, read_bundle};
+use crate::snapshot::{Absent, Notes, Snapshot, announce, read_bundle};
 use crate::svid::OwnSvid;
 use crate::tls::Acceptor;
 use crate::{
-    BundleSource, IdentityConfig, IdentityError, IdentityStatus, SpiffeId, SvidError, SvidSource, clock,
+    BundleSource, IdentityConfig, IdentityError, IdentityStatus, SpiffeId, SvidError, SvidSource, TrustDomain, clock,
     watch as watcher,
 };
 
@@ -44,7 +44,20 @@ impl Identity {
     /// bundle does not verify, and an empty bundle are no errors here: [`status`](Self::status) tells them, and they mend
     /// themselves when the files change.
     pub fn load(config: IdentityConfig) -> Result<Arc<Self>, IdentityError> {
-        let snapshot = Snapshot::load(&config, 1, clock::now_unix_ms())?;
+        Self::load_with(config, Absent::Refused)
+    }
+
+    /// The same for a server that has work to do even while nobody can be let in: files that are not there are waited for,
+    /// which [`status`](Self::status) tells. Files that are there and wrong are errors all the same.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_or_await(config: IdentityConfig) -> Result<Arc<Self>, IdentityError> {
+        Self::load_with(config, Absent::Awaited)
+    }
+
+    fn load_with(config: IdentityConfig, absent: Absent) -> Result<Arc<Self>, IdentityError> {
+        let snapshot = Snapshot::load(&config, 1, clock::now_unix_ms(), absent)?;
         Ok(Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             config: Mutex::new(config),
@@ -65,7 +78,7 @@ impl Identity {
 
     /// The own SPIFFE ID, at this moment.
     pub fn spiffe_id(&self) -> SpiffeId {
-        self.snapshot.load().svid.spiffe_id.clone()
+        self.snapshot.load().spiffe_id()
     }
 
     /// How it is doing. Verifies the own SVID, so it costs about as much as one handshake's certificate check.
@@ -137,7 +150,7 @@ impl Identity {
     pub fn reconfigure(&self, config: IdentityConfig) -> Result<(), IdentityError> {
         let mut held = self.lock();
         let generation = self.generation() + 1;
-        let snapshot = Snapshot::load(&config, generation, clock::now_unix_ms())?;
+        let snapshot = Snapshot::load(&config, generation, clock::now_unix_ms(), Absent::Refused)?;
         *held = config;
         self.put(snapshot);
         Ok(())
@@ -167,7 +180,8 @@ impl Identity {
 struct Next {
     generation: u64,
     now_unix_ms: i64,
-    svid: Arc<OwnSvid>,
+    svid: Option<Arc<OwnSvid>>,
+    trust_domain: TrustDomain,
     bundles: Bundles,
     notes: Notes,
     found: Reload,
@@ -178,7 +192,8 @@ impl Next {
         Self {
             generation: old.generation + 1,
             now_unix_ms: clock::now_unix_ms(),
-            svid: Arc::clone(&old.svid),
+            svid: old.svid.clone(),
+            trust_domain: old.trust_domain.clone(),
             bundles: (*old.bundles).clone(),
             notes: Notes::default(),
             found: Reload::default(),
@@ -189,10 +204,10 @@ impl Next {
         let loaded = OwnSvid::load(&config.svid)
             .and_then(|svid| svid.check_domain(&config.svid, &config.trust_domain).map(|()| svid));
         match loaded {
-            Ok(svid) if svid.cert_sha256 == self.svid.cert_sha256 && svid.warnings == self.svid.warnings => {}
+            Ok(svid) if self.svid.as_ref().is_some_and(|used| used.is_same(&svid)) => {}
             Ok(svid) => {
                 tracing::info!(spiffe_id = %svid.spiffe_id, not_after_unix_ms = svid.not_after_ms, "own SVID in use");
-                self.svid = Arc::new(svid);
+                self.svid = Some(Arc::new(svid));
                 self.found.changed = true;
             }
             Err(error) => {
@@ -202,7 +217,7 @@ impl Next {
         }
     }
 
-    fn take_bundle(&mut self, domain: &crate::TrustDomain, source: &BundleSource) {
+    fn take_bundle(&mut self, domain: &TrustDomain, source: &BundleSource) {
         let in_use = self.bundles.get(domain);
         match read_bundle(domain, source, in_use.map(|b| &**b), self.generation, self.now_unix_ms) {
             Ok(None) => {}
@@ -231,7 +246,13 @@ impl Next {
         }
         let generation = if self.found.changed { self.generation } else { old.generation };
         let bundles = Arc::new(self.bundles);
-        identity.put(Snapshot { generation, svid: self.svid, bundles, notes: self.notes });
+        identity.put(Snapshot {
+            generation,
+            svid: self.svid,
+            trust_domain: self.trust_domain,
+            bundles,
+            notes: self.notes,
+        });
         self.found
     }
 }

@@ -52,6 +52,11 @@ impl OwnSvid {
         })
     }
 
+    /// Nothing about it is new.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.cert_sha256 == other.cert_sha256 && self.warnings == other.warnings
+    }
+
     pub(crate) fn check_domain(&self, source: &SvidSource, expected: &TrustDomain) -> Result<(), IdentityError> {
         let SvidSource::Files { cert, .. } = source;
         if self.spiffe_id.trust_domain() == expected {

@@ -53,6 +53,23 @@ pub fn endpoints() -> Vec<Endpoint> {
     table().into_iter().map(|(method, path, needs, _)| Endpoint { method, path, needs }).collect()
 }
 
+/// What the break-glass socket is for: to look and to end. No call that hands out, renews, changes a target or lets leases
+/// go without ending them is ever put here.
+const ON_BREAK_GLASS: &[&str] = &[
+    "GET /v1/leases",
+    "GET /v1/leases/{id}",
+    "POST /v1/leases/{id}/revoke",
+    "POST /v1/leases/revoke",
+    "GET /v1/leases/revoke/{order}",
+    "POST /v1/reconcile",
+    "GET /v1/openapi.json",
+];
+
+/// Whether the break-glass socket is for this call, such as `GET /v1/leases/{id}`.
+pub(super) fn on_break_glass(call: &str) -> bool {
+    ON_BREAK_GLASS.contains(&call)
+}
+
 pub(super) fn router(api: Api) -> Router {
     let mut router: Router<Api> = Router::new();
     for (method, path, _, handler) in table() {
@@ -88,4 +105,20 @@ fn got<H: Handler<T, Api>, T: 'static>(path: &'static str, needs: Needs, handler
 
 fn posted<H: Handler<T, Api>, T: 'static>(path: &'static str, needs: Needs, handler: H) -> Row {
     (Method::POST, path, needs, post(handler))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_break_glass_socket_is_for_calls_that_there_are() {
+        let there: Vec<_> = endpoints().iter().map(|e| format!("{} {}", e.method, e.path)).collect();
+        for call in ON_BREAK_GLASS {
+            assert!(there.iter().any(|known| known == call), "{call}");
+        }
+        for never in ["credentials", "renew", "forget", "rotate-admin"] {
+            assert!(!ON_BREAK_GLASS.iter().any(|call| call.contains(never)), "{never}");
+        }
+    }
 }

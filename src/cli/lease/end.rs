@@ -7,7 +7,7 @@ use clap::ArgGroup;
 use leasehold_client::Client;
 use leasehold_client::wire::{Lease, LeaseList, Selector};
 
-use super::super::connect::ConnectArgs;
+use super::super::connect::OperatorArgs;
 use super::super::exit;
 use super::super::output::{Output, safe};
 use super::{many, row, show};
@@ -50,7 +50,7 @@ pub struct RevokeArgs {
     #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
     #[command(flatten)]
-    broker: ConnectArgs,
+    broker: OperatorArgs,
 }
 
 pub async fn run(args: RevokeArgs, output: Output) -> anyhow::Result<u8> {

@@ -6,7 +6,7 @@ mod many;
 use clap::Subcommand;
 use leasehold_client::wire::{Lease, LeaseList, LeaseQuery, LeaseResponse, RenewRequest};
 
-use super::connect::ConnectArgs;
+use super::connect::{ConnectArgs, OperatorArgs};
 use super::exit;
 use super::output::Output;
 use super::value::duration;
@@ -38,7 +38,7 @@ pub struct ListArgs {
     #[arg(long)]
     state: Option<String>,
     #[command(flatten)]
-    broker: ConnectArgs,
+    broker: OperatorArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,7 @@ pub struct ShowArgs {
     /// Its id.
     id: String,
     #[command(flatten)]
-    broker: ConnectArgs,
+    broker: OperatorArgs,
 }
 
 #[derive(Debug, clap::Args)]

@@ -101,6 +101,17 @@ impl Broker {
         self.launch().await
     }
 
+    /// The same for one that has something to complain about: waits until it listens, ready or not.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub async fn restart_unready(&mut self) -> Result<()> {
+        if self.child.is_some() {
+            self.terminate().await?;
+        }
+        self.launch_until(|_| true).await
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
@@ -222,6 +233,11 @@ impl Broker {
     }
 
     async fn launch(&mut self) -> Result<()> {
+        self.launch_until(|status| status == 200).await
+    }
+
+    /// Until `/readyz` answers with such a status.
+    async fn launch_until(&mut self, is_up: impl Fn(u16) -> bool) -> Result<()> {
         let addresses = self.options.config.with_file_name("addresses.json");
         if addresses.exists() {
             fs::remove_file(&addresses).context("cannot remove the last run's addresses")?;
@@ -231,7 +247,7 @@ impl Broker {
         loop {
             if let Some(found) = read_addresses(&addresses) {
                 self.addresses = found;
-                if matches!(self.ops("/readyz").await, Ok((200, _))) {
+                if self.ops("/readyz").await.is_ok_and(|(status, _)| is_up(status)) {
                     return Ok(());
                 }
             }

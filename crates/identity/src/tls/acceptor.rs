@@ -34,7 +34,10 @@ impl Acceptor {
     {
         let snapshot = self.identity.snapshot();
         let verifier = Arc::new(ClientVerifier::new(Arc::clone(&snapshot.bundles)));
-        let config = server_config(&snapshot.svid, Arc::clone(&verifier)).map_err(|e| HandshakeError::tls(&e))?;
+        let config = snapshot
+            .svid()
+            .and_then(|svid| server_config(svid, Arc::clone(&verifier)))
+            .map_err(|e| HandshakeError::tls(&e))?;
         let result = TlsAcceptor::from(config).accept(io).await;
         let stream = match (result, verifier.found()) {
             (_, Some(Err(refusal))) => return Err(HandshakeError::svid(refusal)),

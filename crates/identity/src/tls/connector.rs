@@ -67,7 +67,7 @@ impl Connector {
         {
             return Ok(Arc::clone(&made.1));
         }
-        let config = client_config(&snapshot.svid, &snapshot.bundles, &self.server, &self.alpn)?;
+        let config = client_config(snapshot.svid()?, &snapshot.bundles, &self.server, &self.alpn)?;
         let made = (snapshot.generation, Arc::clone(&config));
         self.config.store(Some(Arc::new(made)));
         Ok(config)
