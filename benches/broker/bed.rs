@@ -26,7 +26,7 @@ pub struct Bed {
     pub fixture: PgFixture,
     /// The group whose rights the accounts get.
     pub group: String,
-    admin: Admin,
+    pub admin: Admin,
     ca: TestCa,
 }
 
@@ -56,12 +56,17 @@ impl Bed {
     /// Starts a broker that works with the same login as [`Bed::session`]. Only limits that a benchmark would run into are
     /// raised; all that is about speed is as shipped.
     pub async fn broker(&self) -> Result<Serving> {
+        self.serve(|dir| self.config(dir)).await
+    }
+
+    /// Starts a broker with another configuration, of which it is told the directory.
+    pub async fn serve(&self, config: impl FnOnce(&Path) -> ConfigFile) -> Result<Serving> {
         let dir = tempfile::tempdir().context("cannot make a directory")?;
         // The SVID has a directory of its own: it is watched, and what is written all the time lies elsewhere in production.
         let svid = dir.path().join("svid");
         std::fs::create_dir(&svid).context("cannot make a directory")?;
         self.ca.equip_broker(&svid);
-        let config = self.config(dir.path()).write();
+        let config = config(dir.path()).write();
         let text =
             std::fs::read_to_string(&config)?.replace("\"broker", "\"svid/broker").replace("\"bundle", "\"svid/bundle");
         std::fs::write(&config, text)?;
@@ -71,18 +76,21 @@ impl Bed {
     }
 
     fn config(&self, dir: &Path) -> ConfigFile {
+        let targets = ITERATIONS.map(|n| (role(n), self.admin.url.clone(), format!("scram_iterations = {n}")));
+        self.config_of(dir, &targets)
+    }
+
+    /// A configuration with these targets (name, URL, further lines), each with a role of the same name that all may mint.
+    pub fn config_of(&self, dir: &Path, targets: &[(String, String, String)]) -> ConfigFile {
         let mut config = ConfigFile::new(dir, "bench", TRUST_DOMAIN)
             .limit("mints_per_minute_per_identity_and_role", 1_000_000)
             .limit("live_leases_per_identity_and_role", 1_000_000);
-        for iterations in ITERATIONS {
-            let name = role(iterations);
-            let settings = format!("scram_iterations = {iterations}");
-            config = config.postgres(&name, &self.admin.url, &self.admin.password, &settings);
+        for (name, url, lines) in targets {
+            config = config.postgres(name, url, &self.admin.password, lines);
             let lines = format!("target = \"{name}\"\nttl = \"1h\"\nmember_of = [\"{}\"]", self.group);
-            config = config.role(&name, &lines);
+            config = config.role(name, &lines);
         }
-        let roles = ITERATIONS.map(role);
-        let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
+        let roles: Vec<&str> = targets.iter().map(|(name, ..)| name.as_str()).collect();
         let callers = format!("spiffe://{TRUST_DOMAIN}/callers/*");
         let operator = format!("spiffe://{TRUST_DOMAIN}/operator");
         config.grant("callers mint", &[&callers], &roles, &["mint"]).grant(

@@ -7,6 +7,7 @@
 mod bare;
 mod bed;
 mod brokered;
+mod isolation;
 mod load;
 mod memory;
 mod minting;
@@ -51,6 +52,9 @@ async fn run(options: &Options) -> Result<Report> {
     }
     if options.does(Part::Memory) {
         report.memory = Some(memory::measure(&bed).await?);
+    }
+    if options.does(Part::Isolation) {
+        report.isolation = Some(isolation::measure(&bed, options).await?);
     }
     report.busy_after = usage::busy_share(Duration::from_millis(500)).await?;
     Ok(report)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: cargo bench --bench broker -- [--quick] [--json] [--only mint|revoke|memory] \
+const USAGE: &str = "usage: cargo bench --bench broker -- [--quick] [--json] [--only mint|revoke|memory|isolation] \
                      [--iterations N,..] [--callers N,..] [--rounds N] [--seconds S]";
 
 /// A part of the run.
@@ -14,6 +14,7 @@ pub enum Part {
     Mint,
     Revoke,
     Memory,
+    Isolation,
 }
 
 /// What to measure and for how long.
@@ -80,6 +81,7 @@ impl FromStr for Part {
             "mint" => Ok(Self::Mint),
             "revoke" => Ok(Self::Revoke),
             "memory" => Ok(Self::Memory),
+            "isolation" => Ok(Self::Isolation),
             _ => bail!(USAGE),
         }
     }

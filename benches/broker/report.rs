@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
+use crate::isolation::{self, Isolation};
 use crate::memory::{self, Memory};
 use crate::minting::{Point, Side};
 use crate::options::Options;
@@ -27,6 +28,7 @@ pub struct Report {
     pub minting: Vec<Point>,
     pub revoking: Option<Revoking>,
     pub memory: Option<Memory>,
+    pub isolation: Option<Isolation>,
 }
 
 impl Report {
@@ -41,6 +43,7 @@ impl Report {
             minting: Vec::new(),
             revoking: None,
             memory: None,
+            isolation: None,
         }
     }
 
@@ -80,6 +83,9 @@ impl Report {
                 memory::LEASES
             );
         }
+        if let Some(found) = &self.isolation {
+            text.push_str(&isolation::text(found));
+        }
         text
     }
 
@@ -100,6 +106,7 @@ impl Report {
             "server": self.server, "cores": self.cores, "rounds": self.rounds, "span_ms": self.span_ms,
             "busy_before": self.busy_before, "busy_after": self.busy_after,
             "minting": self.minting.iter().map(point).collect::<Vec<_>>(), "revoking": revoking, "memory": memory,
+            "isolation": self.isolation.as_ref().map(isolation::json),
         })
     }
 }
