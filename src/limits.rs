@@ -114,7 +114,7 @@ limits! {
     ended_leases_kept_hours = 168, 1..=87_600;
     /// Ended leases that leave the store in one step; a mint waits for one step at most.
     purge_step_leases_max = 500, 1..=10_000;
-    /// Mints of one target that may wait for it; more are answered 503.
+    /// Mints and renewals of one target that may wait for it, its first questions included; more are answered 503.
     mints_waiting_per_target_max = 1024, 1..=100_000;
     /// Time from recording a lease to its credential; past it the lease is ended.
     mint_milliseconds_max = 15_000, 1000..=300_000;

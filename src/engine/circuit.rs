@@ -246,3 +246,20 @@ async fn probe_until_reached(circuit: Weak<Circuit>) {
         circuit_now.become_now(State::HalfOpen, "");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_cap() {
+        let mut limits = Limits::default();
+        limits.set("circuit_probe_milliseconds_min", 100).unwrap();
+        limits.set("circuit_probe_milliseconds_max", 1000).unwrap();
+        let rule = Rule::of(&limits);
+        for (number, ms) in [(0, 100), (1, 200), (3, 800), (4, 1000), (u32::MAX, 1000)] {
+            let pause = rule.pause(number).as_millis();
+            assert!((ms..ms + ms / 5 + 1).contains(&pause), "probe {number}: {pause} ms");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use leasehold_sdk::{
     Engine, EngineError, Fingerprint, Listing, Mark, MintOrder, Minted, RenewOrder, RevokeOrder, clock,
 };
 use parking::Slot;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::circuit::{Circuit, Rule, State};
 use super::mints::{self, Waiting};
@@ -34,6 +34,8 @@ pub struct TargetHandle {
     queue_max: u64,
     revoke_max: Duration,
     mints: mpsc::Sender<Waiting>,
+    /// Requests that may be under way for it: those that wait and those that its lanes carry out.
+    places: Arc<Semaphore>,
     vetted: Slot<HashMap<String, Vetted>>,
     /// Which target it is, until this boot time.
     identified: Slot<Option<(Fingerprint, Duration)>>,
@@ -60,6 +62,8 @@ pub enum MintRefusal {
 impl TargetHandle {
     pub(super) fn start(target: &Target, limits: &Limits, metrics: Arc<Metrics>) -> Arc<Self> {
         let queue = usize::try_from(limits.mints_waiting_per_target_max).unwrap_or(usize::MAX);
+        let throughput = target.engine.throughput();
+        let places = queue.saturating_add(throughput.mint_lanes.saturating_mul(throughput.mint_batch_max));
         let circuit = Circuit::new(&target.name, &target.engine, Rule::of(limits), metrics.clone());
         Arc::new(Self {
             name: target.name.clone(),
@@ -68,7 +72,8 @@ impl TargetHandle {
             settings_hash: target.settings_hash.clone(),
             queue_max: limits.mints_waiting_per_target_max,
             revoke_max: Duration::from_millis(limits.revoke_milliseconds_max),
-            mints: mints::start_lanes(&target.engine, target.engine.throughput(), queue, &circuit),
+            mints: mints::start_lanes(&target.engine, throughput, queue, &circuit),
+            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             vetted: Slot::default(),
             identified: Slot::default(),
             circuit,
@@ -107,6 +112,16 @@ impl TargetHandle {
     /// Whether calls reach it, and every change of that.
     pub fn circuit(&self) -> watch::Receiver<State> {
         self.circuit.watch()
+    }
+
+    /// A place for a request that will wait for this target, from its first question to its last: else a target that does
+    /// not answer would fill the room that all requests share. To be held until the request is done.
+    ///
+    /// # Errors
+    /// [`MintRefusal::QueueFull`]; [`MintRefusal::Engine`] while its circuit is open: nothing was sent.
+    pub fn place(&self) -> Result<OwnedSemaphorePermit, MintRefusal> {
+        self.admit().map_err(MintRefusal::Engine)?;
+        self.places.clone().try_acquire_owned().map_err(|_| MintRefusal::QueueFull)
     }
 
     /// Refuses while its circuit is open: nothing was sent.

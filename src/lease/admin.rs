@@ -48,11 +48,10 @@ impl Broker {
             Some(name) => vec![current.engines.get(name).ok_or(Failure::NotFound)?.clone()],
             None => current.engines.iter().cloned().collect(),
         };
-        let mut report = ReconcileReport::default();
-        for target in targets {
-            let orders = Orders { dry_run: ask.dry_run, strays: ask.strays };
-            report.targets.push(self.reconcile_target(&target, orders).await);
-        }
+        let orders = Orders { dry_run: ask.dry_run, strays: ask.strays };
+        // At once: one that is slow delays no other.
+        let passes = targets.iter().map(|target| self.reconcile_target(target, orders));
+        let report = ReconcileReport { targets: futures_util::future::join_all(passes).await };
         let detail = serde_json::json!({
             "target": ask.target, "dry_run": ask.dry_run, "strays": ask.strays.map(|s| format!("{s:?}").to_lowercase()),
         });

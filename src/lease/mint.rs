@@ -71,7 +71,7 @@ impl Broker {
         if let Some(why) = self.clock.trouble() {
             return Err(Failure::ClockOff { why });
         }
-        target.admit().map_err(|e| away(target, &e))?;
+        let _place = target.place().map_err(|refusal| refused_by(target, &refusal))?;
         let fingerprint = target.fingerprint_known().await.map_err(|e| away(target, &e))?;
         deed.lease = Some(lease_id);
         deed.dangerous = target.vet(role).await.map_err(|e| away(target, &e))?;
@@ -165,17 +165,8 @@ impl Broker {
     }
 
     async fn mint_failed(&self, target: &TargetHandle, id: LeaseId, refusal: MintRefusal) -> Failure {
-        let (failure, nothing_made) = match refusal {
-            MintRefusal::QueueFull => (
-                Failure::Busy {
-                    why: format!("mints_waiting_per_target_max is reached for target {:?}", target.name),
-                    limit: Some("mints_waiting_per_target_max"),
-                    retry_after: COME_AGAIN,
-                },
-                true,
-            ),
-            MintRefusal::Engine(e) => (away(target, &e), !matches!(e, EngineError::Unknown { .. })),
-        };
+        let failure = refused_by(target, &refusal);
+        let nothing_made = !matches!(refusal, MintRefusal::Engine(EngineError::Unknown { .. }));
         // Should the store be away now, the row's own deadline brings the reaper to it.
         if let Err(e) = self.close_failed(id, nothing_made).await {
             tracing::warn!(lease = %id, error = %e, "a failed mint could not be closed at once; its deadline will");
@@ -291,6 +282,18 @@ pub(super) fn change_of(lease: &Lease) -> LeaseChange {
         ended_by: lease.ended_by,
         attempts: lease.attempts,
         note: lease.last_error.clone(),
+    }
+}
+
+/// Why a target took no request, as a caller may read it.
+pub(super) fn refused_by(target: &TargetHandle, refusal: &MintRefusal) -> Failure {
+    match refusal {
+        MintRefusal::QueueFull => Failure::Busy {
+            why: format!("mints_waiting_per_target_max is reached for target {:?}", target.name),
+            limit: Some("mints_waiting_per_target_max"),
+            retry_after: COME_AGAIN,
+        },
+        MintRefusal::Engine(e) => away(target, e),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use leasehold_sdk::{LeaseId, RenewOrder};
 
 use super::authorize::Deed;
-use super::mint::{away, change_of};
+use super::mint::{away, change_of, refused_by};
 use super::{Broker, Failure, RequestId};
 use crate::audit::Event;
 use crate::domain::caller::Caller;
@@ -53,6 +53,8 @@ impl Broker {
         if row.lease.state != State::Active {
             return Err(wrong(row.lease.state, "only an active lease can be renewed"));
         }
+        // Before the row says what the target may come to hold.
+        let _place = target.place().map_err(|refusal| refused_by(target, &refusal))?;
         let renewed = self.move_end(target, row, ttl).await?;
         self.put_renewal_on_record(&renewed).await?;
         self.changes.tell(id);

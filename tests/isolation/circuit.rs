@@ -141,3 +141,41 @@ async fn a_target_that_hangs_resets_or_has_no_address_is_noticed_and_let_go_of()
         assert_eq!(end(&stage.over(&broker, &held.lease.id).await), ("revoked", Some("expiry")));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_wait_for_a_silent_target_do_not_fill_the_room_of_all() {
+    let shared = PgFixture::shared(distribution()).await;
+    let proxy = Proxy::start(shared.server().port()).await;
+    let mut stage = Stage::new(shared.same(), Rights::CreateRole).await.with_target("ttl = \"10m\"");
+    let (admin, group) = (shared.superuser_admin().await, shared.writer_group().await);
+    let url = admin.url.replace(&format!(":{}/", shared.server().port()), &format!(":{}/", proxy.port()));
+    // One connection and no batches: with the one that may wait, there is room for two.
+    let lines = "connections = 1\nscram_iterations = 4096\nconnect_timeout = \"20s\"\nstatement_timeout = \"20s\"";
+    let role = format!("target = \"silent\"\nmember_of = [\"{group}\"]\nttl = \"10m\"");
+    let config = stage.config.clone().postgres("silent", &url, &admin.password, lines).role("silent", &role);
+    stage.config = config.grant("silent too", &["spiffe://dev.local/billing"], &["silent"], &["mint"]);
+    let stage = stage.limit("mints_waiting_per_target_max", 1).limit("circuit_failures_max", 1000);
+    let broker = stage.broker().await;
+    let client = stage.client(&broker, BILLING);
+    several(&client, "silent", "10m", 1).await;
+
+    proxy.to_client(Flow::Stall);
+    proxy.cut();
+    let ask = MintRequest::default();
+    let waiting = async { tokio::join!(mint_of(&client, "silent", &ask), mint_of(&client, "silent", &ask)) };
+    let others = async {
+        wait_until(SOON, "a request too many to be refused at once", || async {
+            let asked = tokio::time::timeout(AT_ONCE, mint_of(&client, "silent", &ask)).await;
+            asked.is_ok_and(|answer| refusal(answer).detail.contains("mints_waiting_per_target_max"))
+        })
+        .await;
+        mint(&client, "10m").await.expect("the healthy one mints");
+    };
+    tokio::select! {
+        () = others => {}
+        answers = waiting => panic!("the silent target answered first: {:?}", answers.0.map(|held| held.lease)),
+    }
+    assert!(
+        broker.metric("leasehold_limit_hits_total{limit=\"mints_waiting_per_target_max\"}").await.expect("hits") > 0.0
+    );
+}

@@ -20,6 +20,9 @@ pub(crate) async fn list(
     target.last_resort.stand_by().await;
     let limit = limit.clamp(1, PAGE_MAX);
     let rows = session.rows(&page_sql(mark, after, limit)?).await.map_err(|e| e.repeatable("list"))?;
+    if rows.len() > limit {
+        return Err(EngineError::retry(format!("list: {} rows where {limit} were asked for", rows.len())));
+    }
     let mut accounts = Vec::with_capacity(rows.len());
     let mut last = None;
     for row in &rows {
