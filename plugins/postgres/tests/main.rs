@@ -12,3 +12,4 @@ mod replicas;
 mod resisting;
 mod rights;
 mod sessions;
+mod tls;

@@ -81,3 +81,56 @@ pub(super) fn refusal(why: &str) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
     [b"E", &length.to_be_bytes()[..], &body].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the driver gets of these bytes.
+    fn passed(bytes: &[u8]) -> Vec<u8> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut out = Vec::new();
+        let ended = runtime.block_on(pass(bytes, &mut out, Rules::new(true)));
+        assert!(ended.is_err(), "bytes come to an end");
+        out
+    }
+
+    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap();
+        [&[kind], &length.to_be_bytes()[..], body].concat()
+    }
+
+    #[test]
+    fn what_breaks_a_rule_ends_it_and_what_came_before_has_passed() {
+        let good = [message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0"), message(b'S', b"a\0b\0")].concat();
+        let clear = message(b'R', b"\0\0\0\x03");
+        assert_eq!(passed(&[&good[..], &message(b'N', b"note\0"), &clear, &good].concat()), good);
+        assert_eq!(passed(&good[..good.len() - 1]).len(), good.len() - 1, "the driver waits for the rest as we do");
+        let text = String::from_utf8(refusal("no\0thing")).unwrap();
+        assert!(text.starts_with('E') && text.contains("C08P01\0Mnothing\0\0"), "{text:?}");
+    }
+
+    fn kind() -> impl Strategy<Value = u8> {
+        prop_oneof![4 => proptest::sample::select(b"RRRSNEKZTDGA".to_vec()), 1 => any::<u8>()]
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_or_ask_for_the_password(
+            messages in proptest::collection::vec((kind(), proptest::collection::vec(any::<u8>(), 0..40)), 0..20),
+            rest in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let sent: Vec<u8> = messages.iter().flat_map(|(kind, body)| message(*kind, body)).chain(rest).collect();
+            let out = passed(&sent);
+            let mut left = &out[..];
+            while let [kind, a, b, c, d, body @ ..] = left {
+                let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize - 4;
+                let asks = *kind == b'R' && matches!(body.get(..4), Some([0, 0, 0, 0 | 2..=9]));
+                prop_assert!(b"RSEKZ".contains(kind) && !asks, "kind {}", kind.escape_ascii());
+                left = body.get(length..).unwrap_or_default();
+            }
+        }
+    }
+}
