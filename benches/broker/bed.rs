@@ -1,6 +1,6 @@
 //! What both sides are measured on: a server, an admin, a CA, and brokers that use them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -35,7 +35,14 @@ pub struct Serving {
     pub broker: Broker,
     /// Ends leases and looks at all of them.
     pub operator: Client,
-    _dir: TempDir,
+    dir: TempDir,
+}
+
+impl Serving {
+    /// The store's file.
+    pub fn store(&self) -> PathBuf {
+        self.dir.path().join("leasehold.db")
+    }
 }
 
 /// The role, and the target, with this many iterations.
@@ -72,7 +79,7 @@ impl Bed {
         std::fs::write(&config, text)?;
         let broker = Broker::start(BrokerOptions::new(env!("CARGO_BIN_EXE_leasehold"), config)).await?;
         let operator = self.client(&broker, "/operator")?;
-        Ok(Serving { broker, operator, _dir: dir })
+        Ok(Serving { broker, operator, dir })
     }
 
     fn config(&self, dir: &Path) -> ConfigFile {
@@ -87,7 +94,8 @@ impl Bed {
             .limit("live_leases_per_identity_and_role", 1_000_000);
         for (name, url, lines) in targets {
             config = config.postgres(name, url, &self.admin.password, lines);
-            let lines = format!("target = \"{name}\"\nttl = \"1h\"\nmember_of = [\"{}\"]", self.group);
+            let lines =
+                format!("target = \"{name}\"\nttl = \"1h\"\nmax_ttl = \"8h\"\nmember_of = [\"{}\"]", self.group);
             config = config.role(name, &lines);
         }
         let roles: Vec<&str> = targets.iter().map(|(name, ..)| name.as_str()).collect();

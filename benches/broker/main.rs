@@ -14,7 +14,9 @@ mod minting;
 mod options;
 mod report;
 mod revoking;
+mod scale;
 mod usage;
+mod writer;
 
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ use crate::options::{Options, Part};
 use crate::report::Report;
 
 /// No run takes longer, whatever goes wrong.
-const RUN_MAX: Duration = Duration::from_secs(240);
+const RUN_MAX: Duration = Duration::from_secs(600);
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -55,6 +57,12 @@ async fn run(options: &Options) -> Result<Report> {
     }
     if options.does(Part::Isolation) {
         report.isolation = Some(isolation::measure(&bed, options).await?);
+    }
+    if options.does(Part::Store) {
+        report.writer = writer::measure(options).await?;
+    }
+    if options.does(Part::Scale) {
+        report.scale = scale::measure(&bed).await?;
     }
     report.busy_after = usage::busy_share(Duration::from_millis(500)).await?;
     Ok(report)

@@ -1,11 +1,11 @@
 //! Memory: that it does not grow with the number of live leases.
 
 use anyhow::{Context, Result};
+use leasehold_testkit::resident_kib;
 
 use crate::bed::{Bed, Serving};
 use crate::brokered::Workload;
 use crate::load::{Until, drive};
-use crate::usage::resident_kib;
 
 /// How many leases live.
 pub const LEASES: usize = 10_000;

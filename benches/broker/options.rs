@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: cargo bench --bench broker -- [--quick] [--json] [--only mint|revoke|memory|isolation] \
+const USAGE: &str = "usage: cargo bench --bench broker -- [--quick] [--json] [--only mint|revoke|memory|isolation|store|scale] \
                      [--iterations N,..] [--callers N,..] [--rounds N] [--seconds S]";
 
 /// A part of the run.
@@ -15,6 +15,8 @@ pub enum Part {
     Revoke,
     Memory,
     Isolation,
+    Store,
+    Scale,
 }
 
 /// What to measure and for how long.
@@ -82,6 +84,8 @@ impl FromStr for Part {
             "revoke" => Ok(Self::Revoke),
             "memory" => Ok(Self::Memory),
             "isolation" => Ok(Self::Isolation),
+            "store" => Ok(Self::Store),
+            "scale" => Ok(Self::Scale),
             _ => bail!(USAGE),
         }
     }

@@ -12,6 +12,7 @@ use crate::memory::{self, Memory};
 use crate::minting::{Point, Side};
 use crate::options::Options;
 use crate::revoking::{self, Revoking};
+use crate::{scale, writer};
 
 /// Above this share of other work the figures are not worth much.
 const BUSY_WORTH_TELLING: f64 = 0.1;
@@ -29,6 +30,8 @@ pub struct Report {
     pub revoking: Option<Revoking>,
     pub memory: Option<Memory>,
     pub isolation: Option<Isolation>,
+    pub writer: Vec<writer::Point>,
+    pub scale: Vec<scale::Point>,
 }
 
 impl Report {
@@ -44,6 +47,8 @@ impl Report {
             revoking: None,
             memory: None,
             isolation: None,
+            writer: Vec::new(),
+            scale: Vec::new(),
         }
     }
 
@@ -86,6 +91,8 @@ impl Report {
         if let Some(found) = &self.isolation {
             text.push_str(&isolation::text(found));
         }
+        text.push_str(&writer::text(&self.writer));
+        text.push_str(&scale::text(&self.scale));
         text
     }
 
@@ -107,6 +114,8 @@ impl Report {
             "busy_before": self.busy_before, "busy_after": self.busy_after,
             "minting": self.minting.iter().map(point).collect::<Vec<_>>(), "revoking": revoking, "memory": memory,
             "isolation": self.isolation.as_ref().map(isolation::json),
+            "store": self.writer.iter().map(writer::json).collect::<Vec<_>>(),
+            "scale": self.scale.iter().map(scale::json).collect::<Vec<_>>(),
         })
     }
 }

@@ -42,13 +42,6 @@ impl Cpu {
     }
 }
 
-/// Resident memory of a process, in KiB.
-pub fn resident_kib(pid: u32) -> Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).context("cannot read a process's status")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    line.trim().trim_end_matches(" kB").parse().context("VmRSS is no number")
-}
-
 /// The share of all cores that is busy, measured over `span`.
 pub async fn busy_share(span: Duration) -> Result<f64> {
     let before = machine()?;

@@ -15,7 +15,8 @@ async fn stage() -> (Stage, Broker, String) {
     let pg = PgFixture::shared(leasehold_testkit::distribution()).await;
     let stage = Stage::new(pg, Rights::CreateRole).await;
     let proxy = Proxy::start(stage.pg.server().port()).await;
-    let url = stage.admin.url.replace(&format!(":{}", stage.pg.server().port()), &format!(":{}", proxy.address().port()));
+    let url =
+        stage.admin.url.replace(&format!(":{}", stage.pg.server().port()), &format!(":{}", proxy.address().port()));
     let stage = stage.with_target_at(&url, "", "ttl = \"8h\"");
     let stage = stage.limit("live_leases_per_identity_and_role", 10_000_000).limit("order_step_leases_max", 2000);
     let mut broker = stage.broker().await;
@@ -40,7 +41,7 @@ async fn a_hundred_thousand_live_leases_cost_no_memory_and_are_found_by_index() 
     wait_until(SOON, "the lease to be counted", || async { live(&broker).await == 1.0 }).await;
     let alone = resident(&broker);
     broker.terminate().await.expect("it ends");
-    copy_lease(&stage.config.dir().join("leasehold.db"), &model, MANY).await.expect("very many");
+    copy_lease(&stage.config.dir().join("leasehold.db"), &model, 0, MANY).await.expect("very many");
 
     broker.restart().await.expect("start with very many");
     // By then it has walked over all of them for the metric.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use sqlx::{Connection, SqliteConnection};
 
 /// Copies made in one transaction.
-const STEP: i64 = 50_000;
+const STEP: u32 = 50_000;
 
 /// Digits are letters of an id, too: a copy differs from its model in ten of the random ones. The identities of the copies
 /// are a thousand, so that none holds them all.
@@ -18,16 +18,16 @@ const COPY: &str = "WITH RECURSIVE number (n) AS (SELECT ?2 UNION ALL SELECT n +
         rotate_at, renewable, revocable, worst_case_until, replace(account, ?1, copy.id), replace(plan, ?1, copy.id), receipt, \
         mint_deadline, due_at, wake_at, moved_at, ended_at FROM copy JOIN leases ON leases.id = ?1";
 
-/// Adds copies of the lease `model`, as it is, until the store has `count` more leases than now.
+/// Adds copies of the lease `model`, as it is: those of the numbers from `from` up to `to`.
 ///
 /// # Errors
 /// When the store cannot be written, or has no such lease.
-pub async fn copy_lease(store: &Path, model: &str, count: u32) -> Result<()> {
+pub async fn copy_lease(store: &Path, model: &str, from: u32, to: u32) -> Result<()> {
     let mut db = SqliteConnection::connect(&format!("sqlite://{}", store.display())).await.context("open the store")?;
-    for from in (0..i64::from(count)).step_by(usize::try_from(STEP)?) {
-        let to = i64::from(count).min(from + STEP);
+    for from in (from..to).step_by(STEP as usize) {
+        let to = to.min(from + STEP);
         let done = sqlx::query(COPY).bind(model).bind(from).bind(to).execute(&mut db).await.context("copy a lease")?;
-        ensure!(done.rows_affected() == u64::try_from(to - from)?, "there is no lease {model}");
+        ensure!(done.rows_affected() == u64::from(to - from), "there is no lease {model}");
     }
     db.close().await.context("close the store")
 }
