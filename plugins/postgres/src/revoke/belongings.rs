@@ -26,17 +26,21 @@ pub(super) async fn holders(session: &mut Session, oids: &[u32]) -> Result<HashS
     if oids.is_empty() {
         return Ok(HashSet::new());
     }
+    let rows = session.rows(&holders_sql(oids)).await?;
+    Ok(rows.iter().filter_map(|r| u32::try_from(r.try_get::<i64, _>("oid").ok()?).ok()).collect())
+}
+
+/// Asks which of these roles they are, as `oid`.
+pub(super) fn holders_sql(oids: &[u32]) -> String {
     let oids = oid_array(oids);
-    let sql = format!(
+    format!(
         "SELECT o::pg_catalog.int8 AS oid FROM pg_catalog.unnest({oids}) AS o WHERE EXISTS (\
          SELECT 1 FROM pg_catalog.pg_shdepend AS d \
          WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass \
          AND d.refobjid OPERATOR(pg_catalog.=) o) UNION ALL \
          SELECT r.oid::pg_catalog.int8 FROM pg_catalog.pg_prepared_xacts AS p JOIN pg_catalog.pg_roles AS r \
          ON r.rolname OPERATOR(pg_catalog.=) p.owner WHERE r.oid OPERATOR(pg_catalog.=) ANY ({oids})"
-    );
-    let rows = session.rows(&sql).await?;
-    Ok(rows.iter().filter_map(|r| u32::try_from(r.try_get::<i64, _>("oid").ok()?).ok()).collect())
+    )
 }
 
 /// Runs the role's own revocation statements.

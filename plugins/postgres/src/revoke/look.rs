@@ -6,7 +6,7 @@ use std::time::Duration;
 use leasehold_sdk::{EngineError, Reason};
 use sqlx::Row;
 
-use super::{Item, fail_all};
+use super::{Item, fail_all, room};
 use crate::engine::Target;
 use crate::quote::{quote_literal, quote_literals};
 use crate::session::Session;
@@ -18,7 +18,13 @@ const ATTEMPTS: usize = 4;
 /// Finds the OIDs that the names have now, and decides about those that are not there.
 pub(super) async fn look(target: &Target, session: &mut Session, items: &mut [Item]) {
     let names: Vec<&str> = items.iter().map(|i| i.name.as_str()).collect();
-    match present(session, &names).await {
+    let mut found = present(session, &names).await;
+    if matches!(&found, Err(e) if e.is_out_of_room()) {
+        room::make(target, session, items).await;
+        let names: Vec<&str> = items.iter().map(|i| i.name.as_str()).collect();
+        found = present(session, &names).await;
+    }
+    match found {
         Ok(there) => items.iter_mut().for_each(|i| i.present = there.get(&i.name).copied()),
         Err(e) => return fail_all(items, &e),
     }

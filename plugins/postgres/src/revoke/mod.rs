@@ -12,10 +12,12 @@ mod look;
 mod many;
 mod prepared;
 mod press;
+mod quiet;
 mod replicas;
 mod room;
 mod sessions;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use leasehold_sdk::{EngineError, RevokeOrder, Timestamp, failpoint, random};
@@ -147,14 +149,16 @@ impl Round {
 
 async fn end_all(target: &Target, session: &mut Session, items: &mut [Item]) {
     let round = Round::new(target, session);
-    room::make(target, session, items).await;
     look::look(target, session, items).await;
     fence::fence(target, session, items, round).await;
     failpoint::hit("revoke.fenced");
-    sessions::end(target, session, items).await;
+    let quiet = quiet::look(session, items).await;
+    if quiet.is_none() {
+        sessions::end(target, session, items).await;
+    }
     replicas::end(target, session, items).await;
     failpoint::hit("revoke.sessions_gone");
-    let alone = alone(session, items).await;
+    let alone = alone(session, items, quiet).await;
 
     let (mut simple, mut slow): (Vec<_>, Vec<_>) = items.iter_mut().enumerate().partition(|(i, _)| !alone.contains(i));
     let mut simple: Vec<&mut Item> = simple.drain(..).map(|(_, i)| i).collect();
@@ -173,11 +177,15 @@ async fn end_all(target: &Target, session: &mut Session, items: &mut [Item]) {
     }
 }
 
-/// Which items own something, have prepared transactions or statements of their own.
-async fn alone(session: &mut Session, items: &mut [Item]) -> Vec<usize> {
+/// Which items own something, have prepared transactions or statements of their own. `known`: who holds something, where
+/// that was heard already.
+async fn alone(session: &mut Session, items: &mut [Item], known: Option<HashSet<u32>>) -> Vec<usize> {
     let mut alone: Vec<usize> = Vec::new();
-    let oids: Vec<u32> = items.iter().filter(|i| i.under_way()).filter_map(|i| i.present).collect();
-    let with = match belongings::holders(session, &oids).await {
+    let asked = match known {
+        Some(with) => Ok(with),
+        None => belongings::holders(session, &present_oids(items)).await,
+    };
+    let with = match asked {
         Ok(with) => with,
         Err(e) => {
             fail_all(items, &e);
@@ -191,6 +199,11 @@ async fn alone(session: &mut Session, items: &mut [Item]) -> Vec<usize> {
         }
     }
     alone
+}
+
+/// The OIDs that the names of those under way have now.
+fn present_oids(items: &[Item]) -> Vec<u32> {
+    items.iter().filter(|i| i.under_way()).filter_map(|i| i.present).collect()
 }
 
 async fn end_alone(target: &Target, session: &mut Session, item: &mut Item, round: Round) {

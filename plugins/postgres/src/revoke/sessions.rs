@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::Item;
 use crate::engine::Target;
 use crate::last_resort::LastResort;
+use crate::quote::BadText;
 use crate::session::Session;
 use crate::sql_error::SqlError;
 use crate::statements::Whose;
@@ -94,13 +95,9 @@ pub(super) async fn end_and_wait(
     if whose.is_nobody() {
         return Ok(Vec::new());
     }
-    let bad = |e: crate::quote::BadText| SqlError::Lost(e.to_string());
+    let bad = |e: BadText| SqlError::Lost(e.to_string());
     let terminate = target.statements.terminate(whose).map_err(bad)?;
-    let look = format!(
-        "SELECT DISTINCT a.usename::pg_catalog.text AS name, a.usesysid::pg_catalog.int8 AS oid \
-         FROM pg_catalog.pg_stat_activity AS a WHERE {}",
-        whose.filter().map_err(bad)?
-    );
+    let look = look_sql(whose).map_err(bad)?;
     let (until, mut pause) = (Instant::now() + DYING_MAX, PAUSE_FIRST);
     let mut alive = alive(&ask(session, &look, last_resort).await?);
     while !alive.is_empty() && Instant::now() < until {
@@ -111,6 +108,15 @@ pub(super) async fn end_and_wait(
         alive = self::alive(&ask(session, &look, last_resort).await?);
     }
     Ok(alive)
+}
+
+/// Asks who of them has a session, by `name` and `oid`.
+pub(super) fn look_sql(whose: &Whose<'_>) -> Result<String, BadText> {
+    Ok(format!(
+        "SELECT DISTINCT a.usename::pg_catalog.text AS name, a.usesysid::pg_catalog.int8 AS oid \
+         FROM pg_catalog.pg_stat_activity AS a WHERE {}",
+        whose.filter()?
+    ))
 }
 
 fn alive(rows: &[PgRow]) -> Vec<Alive> {
