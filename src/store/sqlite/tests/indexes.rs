@@ -70,15 +70,11 @@ async fn lists_of_changes_go_by_index() {
 async fn filters_go_by_index() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("store.db")).await.unwrap();
-    let own = Visible::Own { identity: identity("a"), roles: vec!["r".to_owned()] };
-    for bits in 0..16_u8 {
+    let own = Visible::Own { identity: identity("a"), roles: vec!["r".to_owned(), "r2".to_owned()] };
+    let states = [None].into_iter().chain(State::ALL.into_iter().map(Some));
+    for (bits, state) in (0..8_u8).flat_map(|bits| states.clone().map(move |state| (bits, state))) {
         let on = |bit: u8, value: &str| (bits & bit != 0).then(|| value.to_owned());
-        let filter = Filter {
-            role: on(1, "r"),
-            target: on(2, "t"),
-            identity: on(4, identity("a").as_str()),
-            state: (bits & 8 != 0).then_some(State::Revoking),
-        };
+        let filter = Filter { role: on(1, "r"), target: on(2, "t"), identity: on(4, identity("a").as_str()), state };
         let up_to = LeaseId::new();
         let mut statements = vec![query::count_live(&filter), query::count_up_to(&filter, up_to)];
         statements.push(query::walk(&filter, "", up_to, 10));
