@@ -134,6 +134,8 @@ limits! {
     reconcile_seconds = 300, 1..=86_400;
     /// Strays of one target that one pass of the reconciler takes up; the rest is for the next pass.
     strays_per_pass_max = 1000, 1..=1_000_000;
+    /// Age that the newest account of another cluster must have before that cluster can be taken over.
+    takeover_quiet_seconds = 600, 1..=86_400;
     /// How far the wall clock may be from the broker's own; past it nothing is minted or reaped.
     clock_skew_milliseconds_max = 10_000, 100..=600_000;
     /// How long a sweep is held that would end an unusual share of all live leases after a jump of the clock.

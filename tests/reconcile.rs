@@ -4,6 +4,7 @@
 mod edited;
 mod restored;
 mod strays;
+mod takeover;
 
 use leasehold_testkit::{Broker, Session};
 use serde_json::Value;
@@ -55,4 +56,9 @@ async fn exists(stage: &Stage, name: &str) -> bool {
 async fn store(stage: &Stage) -> SqliteConnection {
     let path = stage.config.dir().join("leasehold.db");
     SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.expect("open the store")
+}
+
+/// The files of the store, whether there or not.
+fn store_files(stage: &Stage) -> Vec<std::path::PathBuf> {
+    ["leasehold.db", "leasehold.db-wal", "leasehold.db-shm"].map(|name| stage.config.dir().join(name)).into()
 }

@@ -197,6 +197,7 @@ impl From<Failure> for Problem {
             Failure::Bad { .. } => Self::new(S::BAD_REQUEST, "bad-request", "Bad request", detail),
             Failure::WrongState { .. } => Self::new(S::CONFLICT, "wrong-state", "Lease in another state", detail),
             Failure::NotAsExpected { .. } => Self::new(S::CONFLICT, "not-as-expected", "Not as expected", detail),
+            Failure::StillAlive { .. } => Self::new(S::CONFLICT, "still-alive", "Cluster still alive", detail),
             Failure::Limit { .. } => Self::new(S::TOO_MANY_REQUESTS, "limit", "Limit reached", detail),
             Failure::Busy { .. } => Self::new(S::SERVICE_UNAVAILABLE, "busy", "Broker busy", detail),
             Failure::TargetAway { .. } => {
@@ -232,6 +233,7 @@ fn retry_after(failure: &Failure) -> Option<Duration> {
         | Failure::NotFound
         | Failure::Bad { .. }
         | Failure::WrongState { .. }
+        | Failure::StillAlive { .. }
         | Failure::NotAsExpected { .. } => None,
     }
 }

@@ -2,9 +2,16 @@
 
 use leasehold_client::wire::{ReconcileRequest, ReconcileResponse, StrayOrder, TargetReport};
 
+use anyhow::Context;
+use leasehold_client::Client;
+
 use super::connect::OperatorArgs;
-use super::exit;
-use super::output::Output;
+use super::output::{Output, safe};
+use super::{exit, question};
+
+/// What became of an account, in the API's words.
+const TAKEN_OVER: &str = "taken_over";
+const FAILED: &str = "failed";
 
 /// `leasehold reconcile`. Returns when its pass is done.
 #[derive(Debug, clap::Args)]
@@ -21,6 +28,21 @@ pub struct ReconcileArgs {
     /// The same strays: end them and take up work again.
     #[arg(long)]
     revoke: bool,
+    /// Look at what this other cluster left, whose store is lost for good.
+    #[arg(long, conflicts_with_all = ["adopt", "revoke"])]
+    cluster: Option<String>,
+    /// Only what the store with this tag made; needed where the lost store was of the broker's own cluster.
+    #[arg(long, requires = "cluster")]
+    tag: Option<String>,
+    /// End what the other cluster left, open sessions included.
+    #[arg(long, requires = "cluster")]
+    takeover: bool,
+    /// How many accounts they are, from a dry run: if it is another number by now, nothing is ended.
+    #[arg(long, value_name = "NUMBER", requires = "takeover")]
+    expect: Option<u64>,
+    /// Do not ask.
+    #[arg(long, requires = "takeover")]
+    yes: bool,
     #[command(flatten)]
     broker: OperatorArgs,
 }
@@ -32,15 +54,69 @@ pub async fn run(args: ReconcileArgs, output: Output) -> anyhow::Result<u8> {
         (_, true) => Some(StrayOrder::Revoke),
         _ => None,
     };
-    let ask = ReconcileRequest { target: args.target, dry_run: args.dry_run.then_some(true), strays };
-    let report = args.broker.with_client(async |client| Ok(client.reconcile(&ask).await?)).await?;
+    let ask = ReconcileRequest {
+        target: args.target,
+        dry_run: args.dry_run.then_some(true),
+        strays,
+        cluster: args.cluster,
+        tag: args.tag,
+        ..ReconcileRequest::default()
+    };
+    let Some(report) = args
+        .broker
+        .with_client(async |client| match args.takeover && !args.dry_run {
+            true => take_over(client, ask, args.expect, args.yes).await,
+            false => Ok(Some(client.reconcile(&ask).await?)),
+        })
+        .await?
+    else {
+        return Ok(exit::FAILED);
+    };
     output.list(&report, ["TARGET", "WHAT", "WHICH", "DONE", "WHY"], rows(&report))?;
-    let failed = report.targets.iter().any(|target| target.error.is_some());
+    let failed = report.targets.iter().any(|target| target.error.is_some())
+        || report.targets.iter().flat_map(|target| &target.strays).any(|stray| stray.done == FAILED);
     Ok(if failed { exit::FAILED } else { exit::DONE })
 }
 
+/// Counts, asks, and ends them call by call. `None`: the answer was no.
+async fn take_over(
+    client: &Client,
+    ask: ReconcileRequest,
+    expect: Option<u64>,
+    yes: bool,
+) -> anyhow::Result<Option<ReconcileResponse>> {
+    let looking = ReconcileRequest { dry_run: Some(true), ..ask.clone() };
+    let mut all = client.reconcile(&looking).await?;
+    let counted = all.matched.context("this broker cannot take over another cluster")?;
+    if counted == 0 && expect.is_none() {
+        return Ok(Some(all));
+    }
+    let cluster = ask.cluster.as_deref().map(safe).unwrap_or_default();
+    if !question::confirmed(format!("End {counted} accounts of the cluster {cluster}?"), yes).await? {
+        return Ok(None);
+    }
+    let mut left = expect.unwrap_or(counted);
+    all.targets.clear();
+    loop {
+        let ending = ReconcileRequest { takeover: Some(true), expect: Some(left), ..ask.clone() };
+        let done = client.reconcile(&ending).await?;
+        let ended_some = done.targets.iter().flat_map(|t| &t.strays).any(|stray| stray.done == TAKEN_OVER);
+        left = done.left.unwrap_or(0);
+        all.left = Some(left);
+        all.targets.extend(done.targets);
+        // What could not be ended is told, and may be tried again by the same command.
+        if left == 0 || !ended_some {
+            return Ok(Some(all));
+        }
+    }
+}
+
 fn rows(report: &ReconcileResponse) -> Vec<[String; 5]> {
-    report.targets.iter().flat_map(target_rows).collect()
+    let mut rows: Vec<_> = report.targets.iter().flat_map(target_rows).collect();
+    if let (Some(matched), Some(left)) = (report.matched, report.left) {
+        rows.push(["", "in all", &matched.to_string(), &format!("{left} left"), ""].map(str::to_owned));
+    }
+    rows
 }
 
 /// A row per thing found; one that says so where nothing was.
@@ -59,7 +135,7 @@ fn target_rows(report: &TargetReport) -> Vec<[String; 5]> {
     }
     rows.extend(report.error.iter().map(|error| row("error", "", "", error)));
     if rows.is_empty() {
-        rows.push(row("nothing", "", "", "leases and accounts agree"));
+        rows.push(row("nothing", "", "", "no account without a lease"));
     }
     rows
 }
@@ -81,7 +157,7 @@ mod tests {
             foreign: 2,
             error: Some("cut off".into()),
         };
-        let rows = rows(&ReconcileResponse { targets: vec![quiet, busy] });
+        let rows = rows(&ReconcileResponse { targets: vec![quiet, busy], matched: None, left: None });
         let what: Vec<_> = rows.iter().map(|row| (row[0].as_str(), row[1].as_str())).collect();
         assert_eq!(what, [("a", "nothing"), ("b", "stray"), ("b", "vanished"), ("b", "foreign"), ("b", "error")]);
     }

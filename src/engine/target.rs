@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_sdk::{
-    Engine, EngineError, Fingerprint, Listing, Mark, MintOrder, Minted, RenewOrder, RevokeOrder, clock,
+    ClusterName, Engine, EngineError, Fingerprint, Listing, Mark, MintOrder, Minted, RenewOrder, RevokeOrder, clock,
 };
 use parking::Slot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -79,6 +79,27 @@ impl TargetHandle {
             circuit,
             metrics,
         })
+    }
+
+    /// The same target as a broker of `cluster` would use it, to end what that left. Nothing is minted by it.
+    ///
+    /// # Errors
+    /// As the engine says.
+    pub fn as_cluster(&self, cluster: &ClusterName) -> Result<Arc<Self>, EngineError> {
+        Ok(Arc::new(Self {
+            name: self.name.clone(),
+            retired: true,
+            engine: self.engine.as_cluster(cluster)?,
+            settings_hash: self.settings_hash.clone(),
+            queue_max: self.queue_max,
+            revoke_max: self.revoke_max,
+            mints: self.mints.clone(),
+            places: self.places.clone(),
+            vetted: Slot::default(),
+            identified: Slot::default(),
+            circuit: self.circuit.clone(),
+            metrics: self.metrics.clone(),
+        }))
     }
 
     pub(super) fn is_for(&self, target: &Target, limits: &Limits) -> bool {

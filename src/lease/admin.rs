@@ -43,7 +43,7 @@ impl Broker {
         ask: ReconcileAsk,
     ) -> Result<ReconcileReport, Failure> {
         let current = self.current();
-        let permit = self.authorize(&current.config.rules, caller, request, Deed::on_broker(Action::Admin)).await?;
+        let permit = self.authorize_end(&current.config.rules, caller, request, Deed::on_broker(Action::Admin)).await?;
         let targets: Vec<Arc<TargetHandle>> = match &ask.target {
             Some(name) => vec![current.engines.get(name).ok_or(Failure::NotFound)?.clone()],
             None => current.engines.iter().cloned().collect(),
@@ -51,11 +51,12 @@ impl Broker {
         let orders = Orders { dry_run: ask.dry_run, strays: ask.strays };
         // At once: one that is slow delays no other.
         let passes = targets.iter().map(|target| self.reconcile_target(target, orders));
-        let report = ReconcileReport { targets: futures_util::future::join_all(passes).await };
+        let report = ReconcileReport { targets: futures_util::future::join_all(passes).await, taken: None };
         let detail = serde_json::json!({
             "target": ask.target, "dry_run": ask.dry_run, "strays": ask.strays.map(|s| format!("{s:?}").to_lowercase()),
         });
-        self.record_operation("reconcile", permit.decision_id, detail).await?;
+        let decision_id = permit.decision_id;
+        self.keep_for_audit(&Event::Operation { operation: "reconcile".into(), decision_id, detail }).await?;
         Ok(report)
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use leasehold_identity::SpiffeId;
-use leasehold_sdk::LeaseId;
+use leasehold_sdk::{ClusterName, LeaseId, StoreTag};
 
 use crate::domain::grant::Action;
 use crate::domain::lease::{Lease, State};
@@ -122,6 +122,30 @@ pub struct ReconcileAsk {
     pub strays: Option<StrayOrder>,
 }
 
+/// What another cluster left is asked for, or is to be ended.
+#[derive(Debug, Clone)]
+pub struct TakeoverAsk {
+    /// Which cluster.
+    pub cluster: ClusterName,
+    /// Only what this store of it made.
+    pub tag: Option<StoreTag>,
+    /// In one target; all unless said.
+    pub target: Option<String>,
+    /// Only look.
+    pub dry_run: bool,
+    /// How many a dry run said.
+    pub expect: Option<u64>,
+}
+
+/// How far a takeover has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// How many accounts of the other cluster there were.
+    pub matched: u64,
+    /// How many are left.
+    pub left: u64,
+}
+
 /// What an operator orders for strays that are newer than the store's newest mint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StrayOrder {
@@ -136,6 +160,8 @@ pub enum StrayOrder {
 pub struct ReconcileReport {
     /// By target.
     pub targets: Vec<TargetReport>,
+    /// For a takeover.
+    pub taken: Option<Taken>,
 }
 
 /// What it found in one target.

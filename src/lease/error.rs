@@ -42,6 +42,12 @@ pub enum Failure {
         /// What to do.
         why: String,
     },
+    /// 409: a cluster that is to be taken over is at work.
+    #[error("{why}")]
+    StillAlive {
+        /// How it is known, and what to do.
+        why: String,
+    },
     /// 429: a limit was reached.
     #[error("the limit {limit} = {value} is reached: {why}")]
     Limit {
@@ -120,6 +126,7 @@ impl Failure {
             Self::Bad { .. } => "bad",
             Self::WrongState { .. } => "wrong_state",
             Self::NotAsExpected { .. } => "not_as_expected",
+            Self::StillAlive { .. } => "still_alive",
             Self::Limit { .. } => "limit",
             Self::Busy { .. } => "busy",
             Self::TargetAway { .. } => "target_away",

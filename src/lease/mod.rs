@@ -24,6 +24,7 @@ mod reload;
 mod renew;
 mod revoke;
 mod survey;
+mod takeover;
 mod tasks;
 mod view;
 
@@ -36,7 +37,7 @@ use tokio::sync::{Mutex, oneshot};
 
 pub use ask::{
     Decided, DecisionAsk, Forgotten, ManyAsk, Matching, MintAsk, OrderTaken, Page, Query, ReconcileAsk,
-    ReconcileReport, RequestId, StrayOrder, TargetReport,
+    ReconcileReport, RequestId, StrayOrder, Taken, TakeoverAsk, TargetReport,
 };
 pub use error::Failure;
 pub use reload::ReloadRefused;

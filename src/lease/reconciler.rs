@@ -127,7 +127,7 @@ impl Broker {
                 let newest = newer.last().copied();
                 for id in newer {
                     self.adopt(target, id).await?;
-                    self.put_stray_on_record(target, id, "adopted", None).await;
+                    self.put_stray_on_record(target, &self.account(id), "adopted", None).await;
                     report.strays.push((self.account(id).to_string(), "adopted", None));
                 }
                 self.release(target, newest).await
@@ -151,7 +151,7 @@ impl Broker {
         tracing::error!(target_name = %target.name, accounts = newer.len(), "{why}");
         for id in newer {
             if is_news {
-                self.put_stray_on_record(target, id, "held", Some(why)).await;
+                self.put_stray_on_record(target, &self.account(id), "held", Some(why)).await;
             }
             report.strays.push((self.account(id).to_string(), "held", Some(why.to_owned())));
         }
@@ -195,18 +195,28 @@ impl Broker {
                     Ok(()) => ("revoked", None),
                     Err(e) => ("failed", Some(e.to_string())),
                 };
-                self.put_stray_on_record(target, *id, done, note.as_deref()).await;
+                self.put_stray_on_record(target, &self.account(*id), done, note.as_deref()).await;
                 report.strays.push((self.account(*id).to_string(), done, note));
             }
         }
     }
 
-    async fn put_stray_on_record(&self, target: &TargetHandle, id: LeaseId, done: &str, note: Option<&str>) {
-        let account = self.account(id).to_string();
-        tracing::warn!(target_name = %target.name, account = %account, done, "an account of ours had no live lease");
-        let event =
-            Event::Stray { target: target.name.clone(), account, done: done.to_owned(), note: note.map(str::to_owned) };
-        if let Err(e) = self.audit.write(event).await {
+    /// What was done about an account is on record whether or not the log takes lines now: ending never waits for it (law 2).
+    pub(super) async fn put_stray_on_record(
+        &self,
+        target: &TargetHandle,
+        account: &AccountName,
+        done: &str,
+        note: Option<&str>,
+    ) {
+        tracing::warn!(target_name = %target.name, account = %account, done, "an account had no live lease here");
+        let event = Event::Stray {
+            target: target.name.clone(),
+            account: account.to_string(),
+            done: done.to_owned(),
+            note: note.map(str::to_owned),
+        };
+        if let Err(e) = self.keep_for_audit(&event).await {
             tracing::error!(error = %e, "a stray could not be put on record");
         }
     }

@@ -65,6 +65,11 @@ impl Metrics {
     pub fn reconciled(&self, target: &str, blind: bool, strays: impl Iterator<Item = &'static str>) {
         let result = if blind { "failed" } else { "ok" };
         self.reconcile_passes.get_or_create(&TargetResult::of(target, result)).inc();
+        self.strays_found(target, strays);
+    }
+
+    /// Accounts without a live lease were found, and this was done about each.
+    pub fn strays_found(&self, target: &str, strays: impl Iterator<Item = &'static str>) {
         for done in strays {
             self.strays.get_or_create(&TargetDone::of(target, done)).inc();
         }

@@ -3,7 +3,7 @@
 use leasehold_testkit::{Broker, PgFixture, Session};
 use sqlx::Connection;
 
-use super::{reconcile, store, strays};
+use super::{reconcile, store, store_files, strays};
 use crate::stage::{BILLING, Held, OPERATOR, Rights, SOON, Stage, mint};
 
 /// A broker on a store that has forgotten some of what lives.
@@ -15,10 +15,6 @@ struct Restored {
     known_session: Session,
     /// Forgotten by it.
     forgotten: [Held; 2],
-}
-
-fn store_files(stage: &Stage) -> Vec<std::path::PathBuf> {
-    ["leasehold.db", "leasehold.db-wal", "leasehold.db-shm"].map(|name| stage.config.dir().join(name)).into()
 }
 
 async fn restored() -> Restored {

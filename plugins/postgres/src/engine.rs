@@ -28,6 +28,7 @@ const ITERATIONS_BATCHED_MAX: u32 = 1_024;
 pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) cluster: ClusterName,
+    instance: String,
     pub(crate) config: Arc<TargetConfig>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) last_resort: Arc<LastResort>,
@@ -40,18 +41,28 @@ pub(crate) struct Target {
 impl Target {
     pub(crate) fn new(context: TargetContext, settings: Settings) -> Result<Self, SettingError> {
         let config = Arc::new(TargetConfig::read(settings, &context.base_dir)?);
-        let statements = Statements::new(&config.admin, &mark_name(&context.cluster))
+        Self::of(context.target, context.cluster, context.instance, config)
+    }
+
+    fn of(
+        name: String,
+        cluster: ClusterName,
+        instance: String,
+        config: Arc<TargetConfig>,
+    ) -> Result<Self, SettingError> {
+        let statements = Statements::new(&config.admin, &mark_name(&cluster))
             .map_err(|e| SettingError::new("functions_schema", e.to_string()))?;
-        let sessions = Arc::new(Sessions::new(Arc::clone(&config), &context.cluster, &context.instance));
+        let sessions = Arc::new(Sessions::new(Arc::clone(&config), &cluster, &instance));
         // Of the form of an account's name, which the functions demand.
-        let nobody = format!("lh_{}_0000_{:026}", context.cluster, 0);
+        let nobody = format!("lh_{cluster}_0000_{:026}", 0);
         let touch = statements.touch(&nobody).map_err(|e| SettingError::new("functions_schema", e.to_string()))?;
         Ok(Self {
             last_resort: LastResort::new(Arc::clone(&sessions), touch, call_limit(&config)),
-            replicas: Replica::all(&config, &context.cluster, &context.instance),
+            replicas: Replica::all(&config, &cluster, &instance),
             sessions,
-            name: context.target,
-            cluster: context.cluster,
+            name,
+            cluster,
+            instance,
             marked: AtomicBool::new(false),
             statements,
             config,
@@ -170,6 +181,11 @@ impl Engine for Target {
 
     async fn list(&self, mark: &Mark, after: Option<&str>, limit: usize) -> Result<Listing, EngineError> {
         list::list(self, mark, after, limit).await
+    }
+
+    fn as_cluster(&self, cluster: &ClusterName) -> Result<Arc<dyn Engine>, EngineError> {
+        let other = Self::of(self.name.clone(), cluster.clone(), self.instance.clone(), Arc::clone(&self.config));
+        Ok(Arc::new(other.map_err(|e| EngineError::refused(format!("{}: {}", e.key, e.why)))?))
     }
 
     async fn check(&self, roles: &[(String, RoleSettings)]) -> Vec<Finding> {

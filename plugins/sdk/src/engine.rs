@@ -103,6 +103,14 @@ pub trait Engine: Send + Sync {
     /// As any call to the target.
     async fn list(&self, mark: &Mark, after: Option<&str>, limit: usize) -> Result<Listing, EngineError>;
 
+    /// The same target as a broker of `cluster` would use it: for ending what a cluster left whose store is lost for good.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] when the engine cannot.
+    fn as_cluster(&self, cluster: &ClusterName) -> Result<Arc<dyn Engine>, EngineError> {
+        Err(EngineError::refused(format!("what the cluster {cluster} left there cannot be taken over")))
+    }
+
     /// Reach, rights, roles: everything worth telling an operator. Never fails: being unreachable is a finding.
     async fn check(&self, roles: &[(String, RoleSettings)]) -> Vec<Finding>;
 

@@ -127,7 +127,7 @@ fn calls() -> Vec<Call> {
         Call {
             body: Some(("ReconcileRequest", false)),
             good: &[("200", "What was found and done", "ReconcileResponse")],
-            refusals: &["400", "403", "404", "503"],
+            refusals: &["400", "403", "404", "409", "503"],
             ..call(Post, "/v1/reconcile", "Compare targets with their leases now")
         },
         Call {

@@ -16,6 +16,18 @@ pub struct ReconcileRequest {
     /// What to do with strays that are newer than the store's newest mint. They are left alone unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strays: Option<StrayOrder>,
+    /// Look at what this other cluster left, whose store is lost for good, and at nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// With `cluster`: only what the store with this tag made. Needed for a lost store of the broker's own cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// With `cluster`: end it, unless `dry_run`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub takeover: Option<bool>,
+    /// With `takeover`: how many accounts a dry run counted. If they are another number by now, nothing is ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect: Option<u64>,
 }
 
 /// What an operator orders for strays that are newer than the store's newest mint: they prove that the store is an older
@@ -36,6 +48,12 @@ pub enum StrayOrder {
 pub struct ReconcileResponse {
     /// By target.
     pub targets: Vec<TargetReport>,
+    /// For another cluster: how many accounts of it there were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matched: Option<u64>,
+    /// For another cluster: how many of them are left. One call ends a bounded number; repeat it with `expect` as this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
 }
 
 /// What it found in one target.
@@ -60,7 +78,7 @@ pub struct TargetReport {
 pub struct Stray {
     /// The account's name in the target.
     pub account: String,
-    /// `revoked`, `held`, `adopted`, `would_revoke` or `failed`.
+    /// `revoked`, `held`, `adopted`, `would_revoke`, `taken_over` or `failed`.
     pub done: String,
     /// Why.
     pub note: Option<String>,
