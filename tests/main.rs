@@ -7,6 +7,7 @@ mod canary;
 mod cli;
 mod clock;
 mod crash;
+mod custody;
 mod decisions;
 mod demo;
 mod disk_full;

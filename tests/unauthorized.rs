@@ -46,6 +46,8 @@ const CALLS: &[Call] = &[
     call("POST", "/v1/decisions", Some(OF_OTHERS), Gets::Denied),
     call("POST", "/v1/reconcile", None, Gets::Denied),
     call("POST", "/v1/targets/{target}/forget", None, Gets::Denied),
+    call("POST", "/v1/targets/{target}/rotate-admin", None, Gets::Denied),
+    call("POST", "/v1/seal/rotate", None, Gets::Denied),
     call("GET", "/v1/openapi.json", None, Gets::Everything),
 ];
 

@@ -19,6 +19,7 @@ mod question;
 mod reconcile;
 mod role;
 mod run;
+mod seal;
 mod serve;
 mod store;
 mod target;
@@ -65,6 +66,9 @@ enum Command {
     /// Manage targets.
     #[command(subcommand)]
     Target(target::TargetCommand),
+    /// Change the key by which what must be kept is sealed.
+    #[command(subcommand)]
+    Seal(seal::SealCommand),
     /// Verify and follow the audit log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -93,6 +97,7 @@ impl Cli {
             Command::Explain(args) => explain::run(args, output).await,
             Command::Reconcile(args) => reconcile::run(args, output).await,
             Command::Target(command) => target::run(command, output).await,
+            Command::Seal(command) => seal::run(command, output).await,
             Command::Audit(command) => audit::run(command, output).await,
             Command::Identity(command) => identity::run(command, output),
             Command::Completions(args) => completions::run(&args),

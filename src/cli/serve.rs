@@ -79,6 +79,7 @@ async fn make_broker(
     accept_clock: bool,
 ) -> anyhow::Result<Arc<Broker>> {
     let store = store::open(&config, instance, metrics).await?;
+    let keys = store::keys(&config)?;
     let chain = format!("{}-{}", config.broker.cluster, store.tag());
     let known_head = store.audit_head(&chain).await?;
     let (audit, opened) = AuditLog::open(OpenOptions {
@@ -101,7 +102,7 @@ async fn make_broker(
         store.reset_high_water(now).await?;
     }
     let own_id = identity.status().spiffe_id;
-    Broker::new(Parts { config, store, audit, metrics: metrics.clone(), chain, own_id }).await.map_err(refused)
+    Broker::new(Parts { config, store, audit, metrics: metrics.clone(), keys, chain, own_id }).await.map_err(refused)
 }
 
 /// What is wrong in the file is told as all errors of the file are.

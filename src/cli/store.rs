@@ -5,9 +5,10 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::config::{Config, StoreConfig};
+use crate::seal::KeyRing;
 use crate::store::postgres::{self, Link, Postgres};
 use crate::store::sqlite::{self, Sqlite};
-use crate::store::{AuditHead, Opener, Store};
+use crate::store::{AuditHead, Opener, SealedRow, Store};
 use crate::telemetry::metrics::Metrics;
 
 /// Opens it for a broker of this id.
@@ -25,6 +26,15 @@ pub(super) async fn open(config: &Config, broker: &str, metrics: &Arc<Metrics>) 
     })
 }
 
+/// The keys by which what it holds is sealed. Beside a store for one broker a key file is made when there is none.
+pub(super) fn keys(config: &Config) -> anyhow::Result<Option<KeyRing>> {
+    let Some(seal) = &config.seal else { return Ok(None) };
+    if matches!(config.store, StoreConfig::Sqlite(_)) {
+        seal.key.make_if_missing()?;
+    }
+    Ok(Some(KeyRing::read(&seal.key, &seal.old_keys)?))
+}
+
 /// The audit chains that it knows of and where they end; beside whoever has it open.
 pub(super) async fn audit_heads(config: &Config) -> anyhow::Result<Vec<(String, AuditHead)>> {
     let cluster = &config.broker.cluster;
@@ -36,6 +46,19 @@ pub(super) async fn audit_heads(config: &Config) -> anyhow::Result<Vec<(String, 
         },
     };
     heads.with_context(|| name(config))
+}
+
+/// What is sealed in it; beside whoever has it open.
+pub(super) async fn sealed(config: &Config) -> anyhow::Result<Vec<SealedRow>> {
+    let cluster = &config.broker.cluster;
+    let rows = match &config.store {
+        StoreConfig::Sqlite(path) => sqlite::sealed(path, cluster).await,
+        StoreConfig::Postgres { url, password, ca } => match Link::new(url, password.clone(), ca.as_deref()) {
+            Ok(link) => postgres::sealed(&link, cluster).await,
+            Err(e) => Err(e),
+        },
+    };
+    rows.with_context(|| name(config))
 }
 
 /// What an operator calls it.

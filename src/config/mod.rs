@@ -6,6 +6,7 @@ mod error;
 mod grants;
 mod identity;
 mod reload;
+mod seal;
 mod section;
 mod server;
 mod targets;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
@@ -26,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{ConfigError, ConfigErrors};
 pub use reload::{Changes, Remembered, TargetChange, changes, needs_restart};
+pub use seal::SealConfig;
 
 use document::{Document, Places};
 use section::{Problems, Section};
@@ -48,6 +51,8 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// `[store]`.
     pub store: StoreConfig,
+    /// `[seal]`.
+    pub seal: Option<SealConfig>,
     /// `[[audit]]`; at least one is required.
     pub audit: Vec<AuditSink>,
     /// `[limits]`.
@@ -96,11 +101,11 @@ fn check(document: &Document, kinds: &[&dyn EngineKind], instance: &str) -> Resu
         return Err(ConfigError::new(document.file.clone(), Some(1), "", "is not a whole configuration").into());
     };
     problems.finish()?;
-    let Parts { broker, listen, identity, store, audit, limits, break_glass, targets, rules } = parts;
+    let Parts { broker, listen, identity, store, seal, audit, limits, break_glass, targets, rules } = parts;
     let file = document.file.clone();
     let hash = HEXLOWER.encode(digest::digest(&digest::SHA256, document.text.as_bytes()).as_ref());
     let rules = Arc::new(rules);
-    Ok(Config { file, hash, broker, listen, identity, store, audit, limits, break_glass, targets, rules, places })
+    Ok(Config { file, hash, broker, listen, identity, store, seal, audit, limits, break_glass, targets, rules, places })
 }
 
 /// A [`Config`] without what it knows of its file.
@@ -109,6 +114,7 @@ struct Parts {
     listen: Listen,
     identity: IdentityConfig,
     store: StoreConfig,
+    seal: Option<SealConfig>,
     audit: Vec<AuditSink>,
     limits: Limits,
     break_glass: Option<PathBuf>,
@@ -124,7 +130,7 @@ impl Parts {
         let listen = server::listen(&root);
         let identity = identity::identity(&root, base);
         let store = server::store(&root, base, data_dir);
-        root.later("seal", "sealing");
+        let seal = seal::seal(&root, base);
         let audit = server::audit(&root, base, data_dir);
         let limits = server::limits(&root);
         let break_glass = break_glass::break_glass(&root, base, data_dir);
@@ -135,6 +141,7 @@ impl Parts {
             instance,
             base,
             zones: broker.as_ref().and_then(|b| b.zones.as_deref()),
+            recoverable: seal.as_ref().is_some_and(|seal| seal.as_ref().is_some_and(|seal| seal.recovery.is_some())),
         };
         let targets = maker.targets(&root);
         let roles = targets::roles(&root, &targets, &limits);
@@ -147,6 +154,7 @@ impl Parts {
             listen: listen?,
             identity: identity?,
             store: store?,
+            seal: seal?,
             audit: audit?,
             limits,
             break_glass: break_glass?,
@@ -233,6 +241,8 @@ pub struct Target {
     pub zone: Option<String>,
     /// Out of service: nothing is minted or renewed in it, what lives runs to its end; it may then be dropped from the file.
     pub retired: bool,
+    /// How often its admin login gets another password by itself.
+    pub rotate_admin_every: Option<Duration>,
     /// Its engine, made from its settings.
     pub engine: Arc<dyn Engine>,
     /// SHA-256 of its settings as written: two configs with the same one mean the same target.

@@ -126,6 +126,7 @@ pub fn needs_restart(running: &Config, next: &Config) -> Result<(), ConfigErrors
         ("identity", running.identity != next.identity),
         ("store", running.store != next.store),
         ("break_glass", running.break_glass != next.break_glass),
+        ("seal", running.seal != next.seal),
         ("audit", running.audit != next.audit),
     ];
     let limits = running.limits.values().into_iter().zip(next.limits.values());

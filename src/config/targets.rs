@@ -21,6 +21,8 @@ pub(super) struct TargetMaker<'k> {
     pub(super) instance: &'k str,
     pub(super) base: &'k Path,
     pub(super) zones: Option<&'k [String]>,
+    /// Whether a rotated password could be recovered.
+    pub(super) recoverable: bool,
 }
 
 /// The targets that are whole, and the names of all.
@@ -56,6 +58,10 @@ impl TargetMaker<'_> {
         });
         let zone = self.zone(section);
         let retired = section.flag("retired").unwrap_or(false);
+        let rotate_admin_every = section.duration("rotate_admin_every");
+        if rotate_admin_every.is_some() && !self.recoverable {
+            section.wrong("rotate_admin_every", "needs [seal] with a key, recovery_recipients and recovery_file");
+        }
         let settings = section.rest();
         let (settings_hash, points_at) = (settings_hash(kind?.name(), &settings), points_at(kind?.name(), &settings));
         let context = TargetContext {
@@ -71,6 +77,7 @@ impl TargetMaker<'_> {
             credential_kind: kind?.credential_kind(),
             zone: zone?,
             retired,
+            rotate_admin_every,
             engine,
             settings_hash,
             points_at,

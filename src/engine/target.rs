@@ -8,6 +8,7 @@ use leasehold_sdk::{
     ClusterName, Engine, EngineError, Fingerprint, Listing, Mark, MintOrder, Minted, RenewOrder, RevokeOrder, clock,
 };
 use parking::Slot;
+use secrecy::SecretString;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::circuit::{Circuit, Rule, State};
@@ -240,6 +241,14 @@ impl TargetHandle {
         results.resize_with(count, || Err(EngineError::unknown("the engine gave no answer")));
         self.note(results.iter().find_map(|r| r.as_ref().err()));
         results
+    }
+
+    /// Gives the admin login another password.
+    ///
+    /// # Errors
+    /// As the engine says.
+    pub async fn set_admin_password(&self, next: &SecretString) -> Result<(), EngineError> {
+        self.bounded(CALL_MAX, self.engine.set_admin_password(next)).await
     }
 
     /// One page of our accounts in the target.

@@ -9,6 +9,7 @@ mod authorize;
 mod changes;
 mod clock;
 mod counting;
+mod custody;
 pub mod error;
 mod housekeeping;
 mod lanes;
@@ -39,6 +40,7 @@ pub use ask::{
     Decided, DecisionAsk, Forgotten, ManyAsk, Matching, MintAsk, OrderTaken, Page, Query, ReconcileAsk,
     ReconcileReport, RequestId, StrayOrder, Taken, TakeoverAsk, TargetReport,
 };
+pub use custody::{Rotated, admin_secrets};
 pub use error::Failure;
 pub use reload::ReloadRefused;
 
@@ -49,10 +51,12 @@ use crate::audit::{AuditLog, HandshakeGate};
 use crate::config::Config;
 use crate::domain::lease::Lease;
 use crate::engine::Engines;
+use crate::seal::KeyRing;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use changes::Changes;
 use clock::BrokerClock;
+use custody::Custody;
 use rates::Rates;
 use survey::Surveys;
 use tasks::Tasks;
@@ -70,6 +74,7 @@ pub struct Broker {
     changes: Changes,
     gate: HandshakeGate,
     surveys: Surveys,
+    custody: Custody,
     tasks: Tasks,
     stopping: AtomicBool,
     /// Lines wait in the store because the log did not take them: they come first when it does again (law 2).
@@ -98,6 +103,8 @@ pub struct Parts {
     pub audit: AuditLog,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
+    /// The keys that seal, where there are any.
+    pub keys: Option<KeyRing>,
     /// The id of its chain.
     pub chain: String,
     /// The broker's own SPIFFE ID.

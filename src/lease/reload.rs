@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 
 use super::changes::Changes;
 use super::clock::{self as broker_clock, BrokerClock};
+use super::custody::Custody;
 use super::rates::Rates;
 use super::survey::Surveys;
 use super::tasks::Tasks;
@@ -55,7 +56,7 @@ impl Broker {
     /// # Errors
     /// When the store cannot be read, or the configuration does not fit the leases in it.
     pub async fn new(parts: Parts) -> Result<Arc<Self>, ReloadRefused> {
-        let Parts { config, store, audit, metrics, chain, own_id } = parts;
+        let Parts { config, store, audit, metrics, keys, chain, own_id } = parts;
         let known = memory::recall(&config, &store.live_targets().await?);
         refuse_orphans(&*store, &known, &config).await?;
         memory::keep(&config)?;
@@ -80,7 +81,9 @@ impl Broker {
             );
         }
         let engines = Engines::of(&config, &Engines::default(), &metrics);
-        Ok(Arc::new(Self {
+        let recovery = config.seal.as_ref().and_then(|seal| seal.recovery.clone());
+        let broker = Arc::new(Self {
+            custody: Custody::new(keys, recovery, &config.broker.data_dir),
             rates: Rates::new(&config.limits),
             gate: HandshakeGate::new(config.limits.refused_handshakes_audited_per_minute),
             current: ArcSwap::from_pointee(Current { config, engines }),
@@ -97,7 +100,10 @@ impl Broker {
             clock,
             chain,
             own_id,
-        }))
+        });
+        // Before the first connection: the configured password may be one of long ago.
+        broker.keep_admin_secrets().await?;
+        Ok(broker)
     }
 
     /// Refuses roles that their targets say are too strong; targets that do not answer are asked again before a mint.
@@ -165,6 +171,8 @@ impl Broker {
         let known = Remembered::of(&old.config).and_names(&self.store.live_targets().await?);
         refuse_orphans(&*self.store, &known, &config).await?;
         let engines = Engines::of(&config, &old.engines, &self.metrics);
+        // A target whose settings changed has a new engine, which knows nothing yet.
+        self.keep_secrets_in(&engines).await?;
         vet(&config, &engines).await?;
         self.audit.set_config_hash(config.hash.clone());
         memory::keep(&config)?;

@@ -26,8 +26,8 @@ async fn killed_at_each_step_without_a_superuser(postgres: Installation) {
 
 async fn at_each_step(postgres: Installation, rights: Rights) {
     let pg = PgFixture::shared(postgres).await;
-    // Orders have a story of their own.
-    let stories = STEPS.iter().filter(|step| !step.starts_with("order.")).map(|step| {
+    // Orders and rotations have stories of their own.
+    let stories = STEPS.iter().filter(|step| step.starts_with("mint.") || step.starts_with("revoke.")).map(|step| {
         let pg = pg.same();
         async move {
             if step.starts_with("mint.") { minting(pg, rights, step).await } else { ending(pg, rights, step).await }

@@ -13,7 +13,7 @@ use crate::way::Way;
 use crate::wire::{
     CredentialMembers, DecisionRequest, DecisionResponse, ForgetResponse, Lease, LeaseList, LeaseQuery, LeaseResponse,
     MintRequest, MintResponse, OrderResponse, ReconcileRequest, ReconcileResponse, RenewRequest, RevokeManyRequest,
-    RevokeManyResponse, RoleList,
+    RevokeManyResponse, RoleList, RotateAdminRequest, RotateAdminResponse, RotateSealResponse,
 };
 use crate::{ClientConfig, ClientError};
 
@@ -179,6 +179,28 @@ impl Client {
     /// See [`ClientError`].
     pub async fn reconcile(&self, ask: &ReconcileRequest) -> Result<ReconcileResponse, ClientError> {
         self.transport.call(Call::post("/v1/reconcile".into(), Some(ask)).and_wait(RECONCILE_TIME_MAX)).await?.json()
+    }
+
+    /// Gives the admin login of a target a password that nobody has seen, and waits for it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn rotate_admin(
+        &self,
+        target: &str,
+        ask: &RotateAdminRequest,
+    ) -> Result<RotateAdminResponse, ClientError> {
+        let path = format!("/v1/targets/{}/rotate-admin", segment(target));
+        self.transport.call(Call::post(path, Some(ask)).and_wait(RECONCILE_TIME_MAX)).await?.json()
+    }
+
+    /// Seals every secret that is kept by the current key.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn rotate_seal(&self) -> Result<RotateSealResponse, ClientError> {
+        let call = Call::post("/v1/seal/rotate".into(), None::<&()>);
+        self.transport.call(call.and_wait(RECONCILE_TIME_MAX)).await?.json()
     }
 
     /// Closes the leases of a target that is gone for good.

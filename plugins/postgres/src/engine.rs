@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leasehold_sdk::{
-    AccountName, ClusterName, Engine, EngineError, Finding, Fingerprint, Listing, Mark, MintOrder, Minted, Plan,
-    PlanRequest, RenewOrder, Revocable, RevokeOrder, RoleContext, RoleSettings, SettingError, Settings, TargetContext,
-    Throughput,
+    AccountName, AdminSecrets, ClusterName, Engine, EngineError, Finding, Fingerprint, Listing, Mark, MintOrder,
+    Minted, Plan, PlanRequest, RenewOrder, Revocable, RevokeOrder, RoleContext, RoleSettings, SettingError, Settings,
+    TargetContext, Throughput,
 };
+
+use secrecy::SecretString;
 
 use crate::config::{Admin, TargetConfig};
 use crate::last_resort::LastResort;
@@ -19,7 +21,7 @@ use crate::replica::Replica;
 use crate::role::RoleConfig;
 use crate::session::{REVOKE_LANES, Session, Sessions};
 use crate::statements::Statements;
-use crate::{list, mark, mint, revoke, rights};
+use crate::{admin, list, mark, mint, revoke, rights};
 
 /// Over this many PBKDF2 iterations a mint costs the server so much that sharing a commit no longer matters.
 const ITERATIONS_BATCHED_MAX: u32 = 1_024;
@@ -190,6 +192,14 @@ impl Engine for Target {
 
     async fn check(&self, roles: &[(String, RoleSettings)]) -> Vec<Finding> {
         rights::check(self, &read_roles(roles)).await
+    }
+
+    fn admin_secrets(&self) -> Option<&AdminSecrets> {
+        Some(&self.sessions.admin)
+    }
+
+    async fn set_admin_password(&self, next: &SecretString) -> Result<(), EngineError> {
+        admin::set_password(self, next).await
     }
 
     fn install_sql(&self, roles: &[(String, RoleSettings)]) -> Option<String> {

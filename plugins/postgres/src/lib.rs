@@ -15,6 +15,7 @@
 //! | `rights` | what our login needs, and whether a role is too strong |
 
 mod address;
+mod admin;
 mod answer;
 mod config;
 mod credential;

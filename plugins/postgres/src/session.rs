@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use leasehold_sdk::{ClusterName, EngineError, Fingerprint};
+use leasehold_sdk::{AdminSecrets, ClusterName, EngineError, Fingerprint};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
@@ -49,6 +49,8 @@ pub(crate) struct Sessions {
     heard: Arc<Heard>,
     /// The major version whose defaults the start-up packet pins: the server refuses one that it does not know.
     pins_of: AtomicU32,
+    /// What the core keeps in place of the configured password.
+    pub(crate) admin: AdminSecrets,
 }
 
 /// What a session knows of its server, asked once per connection.
@@ -110,6 +112,7 @@ impl Sessions {
             standing: Lane::new(2),
             heard: Arc::default(),
             pins_of: AtomicU32::new(*VERSIONS.end()),
+            admin: AdminSecrets::default(),
             config,
         }
     }
@@ -236,21 +239,53 @@ impl Sessions {
     /// Connects with the pins of the newest version that the server accepts. That cannot wait for the server to tell its
     /// version: a hostile `idle_session_timeout` of a millisecond ends a session before its first statement.
     async fn start_up(&self, database: &str, r#for: Use) -> Result<PgConnection, String> {
+        for kept in self.admin.candidates() {
+            match self.knock(database, r#for, Some(&kept.secret)).await {
+                Ok(connection) => {
+                    self.admin.prove(Some(kept.generation));
+                    return Ok(connection);
+                }
+                Err(refused) if refused.is_the_password() => {}
+                Err(refused) => return Err(refused.text()),
+            }
+        }
+        let password = self.config.password.as_ref().map(|p| p.read()).transpose()?;
+        let connection = self.knock(database, r#for, password.as_ref()).await.map_err(NotIn::text)?;
+        self.admin.prove(None);
+        Ok(connection)
+    }
+
+    async fn knock(&self, database: &str, r#for: Use, password: Option<&SecretString>) -> Result<PgConnection, NotIn> {
         let config = &self.config;
         let mut major = self.pins_of.load(Ordering::Relaxed);
         loop {
-            let password = config.password.as_ref().map(|p| p.read()).transpose()?;
-            let door = guard::open(&config.address, &config.tls, password.is_some()).await?;
-            let options = self.options(database, &door, password.as_ref(), pins(config, major, r#for));
+            let door = guard::open(&config.address, &config.tls, password.is_some()).await.map_err(NotIn::Door)?;
+            let options = self.options(database, &door, password, pins(config, major, r#for));
             let refused = match options.connect().await {
                 Ok(connection) => return Ok(connection),
                 Err(e) => e,
             };
             let older = unknown_setting(&refused).filter(|_| major > *VERSIONS.start());
-            let Some(refusal) = older else { return Err(connect_text(&refused)) };
+            let Some(refusal) = older else { return Err(NotIn::Server(refused)) };
             major = newest_without(refusal).map_or(major - 1, |newest| newest.min(major - 1));
             // Kept already: with a slow server, attempts that all began with the newest would all run out of time.
             self.pins_of.store(major, Ordering::Relaxed);
+        }
+    }
+
+    /// Logs in with this password and no other.
+    ///
+    /// # Errors
+    /// Why it was not let in.
+    pub(crate) async fn prove(&self, password: &SecretString) -> Result<(), String> {
+        let knock = self.knock(&self.config.address.database, Use::Work, Some(password));
+        match timeout(self.config.connect_timeout, knock).await {
+            Ok(Ok(connection)) => {
+                let _ = connection.close().await;
+                Ok(())
+            }
+            Ok(Err(refused)) => Err(refused.text()),
+            Err(_) => Err(format!("no answer within {:?}", self.config.connect_timeout)),
         }
     }
 
@@ -274,6 +309,29 @@ impl Sessions {
             .statement_cache_capacity(0)
             .options(pins)
             .disable_statement_logging()
+    }
+}
+
+/// Why a server did not let us in.
+enum NotIn {
+    /// We did not come to it.
+    Door(String),
+    /// It said no.
+    Server(sqlx::Error),
+}
+
+impl NotIn {
+    fn text(self) -> String {
+        match self {
+            Self::Door(why) => why,
+            Self::Server(e) => connect_text(&e),
+        }
+    }
+
+    /// Class 28: invalid authorization.
+    fn is_the_password(&self) -> bool {
+        let Self::Server(sqlx::Error::Database(e)) = self else { return false };
+        e.code().is_some_and(|code| code.starts_with("28"))
     }
 }
 

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountName, ClusterName, Credential, EngineError, Finding, LeaseId, Revocable, RoleSettings, SettingError,
-    Settings, StoreTag, Timestamp,
+    AccountName, AdminSecrets, ClusterName, Credential, EngineError, Finding, LeaseId, Revocable, RoleSettings,
+    SettingError, Settings, StoreTag, Timestamp,
 };
 
 /// A kind of target, such as `postgres`: reads configuration and makes engines.
@@ -113,6 +114,20 @@ pub trait Engine: Send + Sync {
 
     /// Reach, rights, roles: everything worth telling an operator. Never fails: being unreachable is a finding.
     async fn check(&self, roles: &[(String, RoleSettings)]) -> Vec<Finding>;
+
+    /// Where the core puts the secrets of the admin login that it keeps; `None`: this kind has no such login.
+    fn admin_secrets(&self) -> Option<&AdminSecrets> {
+        None
+    }
+
+    /// Gives the admin login another password, and logs in with it. The target is sent nothing from which the password could
+    /// be read (law 6).
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] when it certainly keeps the old one, [`EngineError::Unknown`] when it may have either.
+    async fn set_admin_password(&self, _next: &SecretString) -> Result<(), EngineError> {
+        Err(EngineError::refused("this kind of target has no admin password to rotate"))
+    }
 
     /// What an operator must run in the target before the engine can work there; `None` when nothing is needed.
     fn install_sql(&self, _roles: &[(String, RoleSettings)]) -> Option<String> {

@@ -17,6 +17,10 @@ pub const STEPS: &[&str] = &[
     "revoke.dropped",
     "revoke.dead",
     "revoke.settled",
+    "rotate.sealed",
+    "rotate.recoverable",
+    "rotate.set",
+    "rotate.proved",
 ];
 
 /// Passes a step. When `LEASEHOLD_FAIL_POINT` names it, the process is gone, as by `kill -9`.

@@ -6,6 +6,7 @@
 //!
 //! It depends on nothing of the broker: an engine never sees the store, the policy or another engine.
 
+mod admin;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -17,6 +18,7 @@ mod ids;
 pub mod random;
 mod settings;
 
+pub use admin::{AdminSecret, AdminSecrets};
 pub use clock::Timestamp;
 pub use credential::{Credential, DatabaseCredential, Revocable};
 pub use engine::{

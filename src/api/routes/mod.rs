@@ -6,6 +6,7 @@ mod leases;
 mod openapi;
 mod reconcile;
 mod roles;
+mod seal;
 mod targets;
 
 use std::sync::Arc;
@@ -95,6 +96,8 @@ fn table() -> Vec<Row> {
         posted("/v1/decisions", Nothing, decisions::decide),
         posted("/v1/reconcile", Grant, reconcile::reconcile),
         posted("/v1/targets/{target}/forget", Grant, targets::forget),
+        posted("/v1/targets/{target}/rotate-admin", Grant, targets::rotate_admin),
+        posted("/v1/seal/rotate", Grant, seal::rotate),
         got("/v1/openapi.json", Nothing, openapi::document),
     ]
 }

@@ -38,6 +38,9 @@ pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
         wire::ReconcileRequest,
         wire::ReconcileResponse,
         wire::ForgetResponse,
+        wire::RotateAdminRequest,
+        wire::RotateAdminResponse,
+        wire::RotateSealResponse,
         wire::RoleList,
         wire::Problem,
     ))
@@ -134,6 +137,17 @@ fn calls() -> Vec<Call> {
             good: &[("200", "How many leases were closed", "ForgetResponse")],
             refusals: &["400", "403", "404", "503"],
             ..call(Post, "/v1/targets/{target}/forget", "Close the leases of a target that is gone for good")
+        },
+        Call {
+            body: Some(("RotateAdminRequest", false)),
+            good: &[("200", "Which password is in force", "RotateAdminResponse")],
+            refusals: &["400", "403", "404", "502", "503"],
+            ..call(Post, "/v1/targets/{target}/rotate-admin", "Give a target's admin login a password nobody has seen")
+        },
+        Call {
+            good: &[("200", "How many secrets were sealed anew", "RotateSealResponse")],
+            refusals: &["400", "403", "503"],
+            ..call(Post, "/v1/seal/rotate", "Seal every secret that is kept by the current key")
         },
         call(Get, "/v1/openapi.json", "This document"),
     ]

@@ -1,6 +1,7 @@
 //! `leasehold check`: everything that can be known before a caller is turned away for it.
 
 mod report;
+mod seal;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,7 @@ pub async fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
     let mut report = Report::new(&config.file);
     report.add(told(&config));
     report.add(identity(&config));
+    report.add(seal::look(&config).await);
     for found in everywhere(&config, targets).await {
         report.add(found);
     }

@@ -5,13 +5,12 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use leasehold_sdk::{ClusterName, SecretSource};
+use leasehold_sdk::SecretSource;
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, PgPool};
 
-use super::super::{AuditHead, StoreError};
-use super::outcome::failed;
+use super::super::StoreError;
 use crate::limits::Limits;
 
 /// How long a connection may have rested and still be used without asking whether it lives.
@@ -87,23 +86,6 @@ impl Link {
             .after_connect(|db, _| Box::pin(async move { sqlx::query(COMMITS_LAST).execute(db).await.map(drop) }))
             .connect_lazy_with(options))
     }
-}
-
-/// The audit chains that the store of `cluster` knows of, and where they end.
-///
-/// # Errors
-/// [`StoreError::Unavailable`] when it cannot be read, [`StoreError::NotOurs`] when it is another cluster's.
-pub async fn audit_heads(link: &Link, cluster: &ClusterName) -> Result<Vec<(String, AuditHead)>, StoreError> {
-    let mut db = link.options()?.connect().await.map_err(failed)?;
-    let owner: String = sqlx::query_scalar("SELECT cluster FROM store").fetch_one(&mut db).await.map_err(failed)?;
-    if owner != cluster.as_str() {
-        return Err(StoreError::NotOurs(format!("it belongs to cluster {owner:?}, not {:?}", cluster.as_str())));
-    }
-    let rows: Vec<(String, i64, String)> = sqlx::query_as("SELECT chain, seq, hash FROM audit_heads ORDER BY chain")
-        .fetch_all(&mut db)
-        .await
-        .map_err(failed)?;
-    Ok(rows.into_iter().map(|(chain, seq, hash)| (chain, AuditHead { seq: seq.unsigned_abs(), hash })).collect())
 }
 
 /// A commit that was answered must survive a crash of the server. What is stronger than `on` stays.

@@ -5,6 +5,7 @@
 //! audit line of a lease's end is written by the statement that ends it. Statements that move several leases lock them in one
 //! order, so that two brokers wait for each other and never block each other for good.
 
+mod beside;
 mod blocks;
 mod brokers;
 mod changes;
@@ -28,7 +29,8 @@ use std::time::Duration;
 use leasehold_sdk::StoreTag;
 use sqlx::PgPool;
 
-pub use self::link::{Link, audit_heads};
+pub use self::beside::{audit_heads, sealed};
+pub use self::link::Link;
 use self::outcome::failed;
 use super::{Opener, StoreError, rows};
 use crate::limits::Limits;

@@ -8,12 +8,13 @@ use super::Postgres;
 use super::outcome::failed;
 use crate::seal;
 
+pub(super) const ALL: &str = "SELECT * FROM sealed ORDER BY kind, name, generation";
+
 #[async_trait]
 impl Sealed for Postgres {
     async fn sealed(&self) -> Result<Vec<SealedRow>, StoreError> {
         self.within(async {
-            let all = sqlx::query("SELECT * FROM sealed ORDER BY kind, name, generation");
-            let all = all.fetch_all(&mut *self.db().await?).await.map_err(failed)?;
+            let all = sqlx::query(ALL).fetch_all(&mut *self.db().await?).await.map_err(failed)?;
             all.iter().map(rows::sealed).collect()
         })
         .await

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use leasehold_sdk::ClusterName;
-use sqlx::ConnectOptions;
+use sqlx::{ConnectOptions, SqliteConnection};
 
-use super::super::{AuditHead, StoreError};
+use super::super::{AuditHead, SealedRow, StoreError, rows};
 use super::file;
 use super::outcome::failed;
 
@@ -16,16 +16,30 @@ use super::outcome::failed;
 /// [`StoreError::Unavailable`] when the file is not there or cannot be read, [`StoreError::NotOurs`] when it is another
 /// cluster's.
 pub async fn audit_heads(path: &Path, cluster: &ClusterName) -> Result<Vec<(String, AuditHead)>, StoreError> {
-    let mut db = file::options(path).read_only(true).connect().await.map_err(failed)?;
-    let owner: String = sqlx::query_scalar("SELECT cluster FROM store").fetch_one(&mut db).await.map_err(failed)?;
-    if owner != cluster.as_str() {
-        return Err(StoreError::NotOurs(format!("it belongs to cluster {owner:?}, not {:?}", cluster.as_str())));
-    }
+    let mut db = look(path, cluster).await?;
     let rows: Vec<(String, u64, String)> = sqlx::query_as("SELECT chain, seq, hash FROM audit_heads ORDER BY chain")
         .fetch_all(&mut db)
         .await
         .map_err(failed)?;
     Ok(rows.into_iter().map(|(chain, seq, hash)| (chain, AuditHead { seq, hash })).collect())
+}
+
+/// What is sealed in it.
+///
+/// # Errors
+/// As [`audit_heads`].
+pub async fn sealed(path: &Path, cluster: &ClusterName) -> Result<Vec<SealedRow>, StoreError> {
+    let mut db = look(path, cluster).await?;
+    sqlx::query(super::sealed::ALL).fetch_all(&mut db).await.map_err(failed)?.iter().map(rows::sealed).collect()
+}
+
+async fn look(path: &Path, cluster: &ClusterName) -> Result<SqliteConnection, StoreError> {
+    let mut db = file::options(path).read_only(true).connect().await.map_err(failed)?;
+    let owner: String = sqlx::query_scalar("SELECT cluster FROM store").fetch_one(&mut db).await.map_err(failed)?;
+    if owner != cluster.as_str() {
+        return Err(StoreError::NotOurs(format!("it belongs to cluster {owner:?}, not {:?}", cluster.as_str())));
+    }
+    Ok(db)
 }
 
 #[cfg(test)]

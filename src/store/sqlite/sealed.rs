@@ -9,12 +9,13 @@ use super::outcome::failed;
 use super::writer::Op;
 use crate::seal;
 
+pub(super) const ALL: &str = "SELECT * FROM sealed ORDER BY kind, name, generation";
+
 #[async_trait]
 impl Sealed for Sqlite {
     async fn sealed(&self) -> Result<Vec<SealedRow>, StoreError> {
         let mut db = self.reader().await?;
-        let all = sqlx::query("SELECT * FROM sealed ORDER BY kind, name, generation");
-        all.fetch_all(&mut *db).await.map_err(failed)?.iter().map(rows::sealed).collect()
+        sqlx::query(ALL).fetch_all(&mut *db).await.map_err(failed)?.iter().map(rows::sealed).collect()
     }
 
     async fn put_sealed(&self, row: &SealedRow) -> Result<bool, StoreError> {

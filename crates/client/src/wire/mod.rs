@@ -5,6 +5,7 @@
 //! (`2026-01-02T03:04:05.678Z`), durations are texts such as `90s` or `1h30m`.
 
 mod credential;
+mod custody;
 mod decision;
 mod lease;
 mod problem;
@@ -16,6 +17,7 @@ mod unique;
 
 pub(crate) use credential::CredentialMembers;
 pub use credential::{Credential, CredentialError, DatabaseCredential};
+pub use custody::{RotateAdminRequest, RotateAdminResponse, RotateSealResponse};
 pub use decision::{DecisionRequest, DecisionResponse};
 pub use lease::{Lease, LeaseList, LeaseQuery, LeaseResponse, MintRequest, MintResponse, RenewRequest};
 pub use problem::Problem;
