@@ -200,3 +200,17 @@ async fn everybody_sees_their_own_and_what_a_grant_shows() {
         client.close().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_no_broker_may_be_there_is_told() {
+    let rig = Rig::new().await;
+    let budget = async || rig.broker.metric("leasehold_outage_budget_seconds{target=\"orders\"}").await;
+    assert!(budget().await.is_err(), "nobody has a credential that could end");
+    let client = rig.client(BILLING);
+    let (brief, _) = mint(&client, READ, &for_ttl("5m")).await.expect("a mint");
+    mint(&client, READ, &for_ttl("1h")).await.expect("a longer one");
+    let within = async |from: f64, to: f64| budget().await.is_ok_and(|left| from < left && left <= to);
+    wait_until(SOON, "the first to end to be told", || within(60.0, 300.0)).await;
+    client.revoke(&brief.id).await.expect("end it");
+    wait_until(SOON, "the next one to be told", || within(3000.0, 3600.0)).await;
+}

@@ -39,6 +39,13 @@ impl Broker {
         let mut live: BTreeMap<_, _> = self.current().engines.iter().map(|t| (t.name.clone(), 0)).collect();
         live.extend(self.store.live_by_target().await?);
         self.metrics.leases_now(due, &live);
+        let mut budget = BTreeMap::new();
+        for target in live.keys() {
+            if let Some(end) = self.store.first_to_die(target).await? {
+                budget.insert(target.clone(), end.since(self.clock.now()));
+            }
+        }
+        self.metrics.outage_budget(&budget);
         Ok(())
     }
 }

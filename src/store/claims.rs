@@ -79,6 +79,9 @@ pub trait Claims: Send + Sync {
     /// When the next lease of `target` and `turn` falls due, claimed ones by the end of their claim.
     async fn next_due(&self, target: &str, turn: Turn) -> Result<Option<Timestamp>, StoreError>;
 
+    /// The end of the active lease of `target` that ends first: when somebody first loses a credential if no broker comes back.
+    async fn first_to_die(&self, target: &str) -> Result<Option<Timestamp>, StoreError>;
+
     /// The targets that have live leases: found without walking over the leases, for a start.
     async fn live_targets(&self) -> Result<BTreeSet<String>, StoreError>;
 

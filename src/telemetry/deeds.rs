@@ -99,6 +99,14 @@ impl Metrics {
         }
     }
 
+    /// How long each target's first lease to end still lives; targets without any are not shown.
+    pub fn outage_budget(&self, by_target: &BTreeMap<String, Duration>) {
+        self.outage_budget_seconds.clear();
+        for (target, left) in by_target {
+            self.outage_budget_seconds.get_or_create(&OfTarget::of(target.as_str())).set(left.as_secs_f64());
+        }
+    }
+
     /// How far the store's clock is from the broker's own.
     pub fn clock_skew(&self, skew_ms: i64) {
         self.clock_skew_seconds.set(skew_ms as f64 / 1000.0);

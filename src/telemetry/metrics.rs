@@ -62,6 +62,8 @@ metrics! {
     leases: Family<OfTarget, Gauge> = Family::default();
     /// Live leases that are due and not yet ended.
     due_leases: Gauge = Gauge::default();
+    /// Time until the first lease that lives now ends, should no broker come back.
+    outage_budget_seconds: Family<OfTarget, FloatGauge> = Family::default();
     /// Ended leases that left the store when their time to be kept was over.
     purged_leases: Counter = Counter::default();
     /// TLS handshakes by how they ended.

@@ -12,6 +12,7 @@ pub(super) async fn run<S: Store + 'static>(open: &impl AsyncFn(&str) -> S) {
     a_try_that_fails_comes_again(&open("again").await).await;
     what_waits_for_a_later_try_is_woken(&open("woken").await).await;
     while_expiry_is_held_only_what_was_asked_for_is_claimed(&open("held").await).await;
+    the_first_to_die_is_an_active_one(&open("first").await).await;
     a_late_mint_is_claimed_as_failed(&open("late").await).await;
     what_was_never_made_is_closed_at_once(&open("unmade").await).await;
     an_adopted_account_is_an_active_lease(&open("adopted").await).await;
@@ -153,6 +154,17 @@ async fn while_expiry_is_held_only_what_was_asked_for_is_claimed(store: &dyn Sto
     assert_eq!(store.get(expired.id).await.unwrap().unwrap().lease.state, State::Active);
     let due = store.claim_due("t", Turn::First, Scope::Due, at(20_000), at(30_000), 10).await.unwrap();
     assert_eq!(due.iter().map(|row| row.lease.id).collect::<Vec<_>>(), [expired.id]);
+}
+
+async fn the_first_to_die_is_an_active_one(store: &dyn Store) {
+    pending(store, "r", "first", "a").await;
+    assert!(store.first_to_die("first").await.unwrap().is_none(), "nobody has a credential yet");
+    let leases = [active(store, "r", "first", "a").await, active(store, "r", "first", "b").await];
+    store.renew(leases[1].id, at(30_000)).await.unwrap();
+    active(store, "r", "elsewhere", "a").await;
+    assert_eq!(store.first_to_die("first").await.unwrap(), Some(at(10_000)));
+    store.end(leases[0].id, EndedBy::Caller, at(1)).await.unwrap();
+    assert_eq!(store.first_to_die("first").await.unwrap(), Some(at(30_000)));
 }
 
 async fn a_late_mint_is_claimed_as_failed(store: &dyn Store) {

@@ -85,6 +85,14 @@ impl Claims for Postgres {
         .await
     }
 
+    async fn first_to_die(&self, target: &str) -> Result<Option<Timestamp>, StoreError> {
+        self.within(async {
+            let first = sqlx::query_scalar(FIRST_TO_DIE).bind(target).fetch_optional(&mut *self.db().await?).await;
+            Ok(first.map_err(failed)?.map(Timestamp::from_unix_ms))
+        })
+        .await
+    }
+
     async fn live_targets(&self) -> Result<BTreeSet<String>, StoreError> {
         self.within(async {
             let names: Vec<String> =
@@ -128,6 +136,10 @@ pub(super) const WAKE: &str = "WITH old AS (SELECT id FROM leases WHERE target =
 
 pub(super) const NEXT_DUE: &str =
     "SELECT wake_at FROM leases WHERE target = $1 AND tried = $2 AND ended_at IS NULL ORDER BY wake_at LIMIT 1";
+
+/// An active lease wakes at its end, and was never tried.
+pub(super) const FIRST_TO_DIE: &str = "SELECT wake_at FROM leases WHERE target = $1 AND tried = false AND ended_at IS NULL \
+    AND state = 'active' ORDER BY wake_at LIMIT 1";
 
 pub(super) const DUE_AND_LIVE: &str =
     "SELECT count(*) FILTER (WHERE wake_at <= $1), count(*) FROM leases WHERE ended_at IS NULL";

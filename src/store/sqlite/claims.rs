@@ -74,6 +74,12 @@ impl Claims for Sqlite {
         Ok(ms.map(Timestamp::from_unix_ms))
     }
 
+    async fn first_to_die(&self, target: &str) -> Result<Option<Timestamp>, StoreError> {
+        let mut db = self.reader().await?;
+        let first = sqlx::query_scalar(FIRST_TO_DIE).bind(target).fetch_optional(&mut *db).await;
+        Ok(first.map_err(failed)?.map(Timestamp::from_unix_ms))
+    }
+
     async fn live_targets(&self) -> Result<BTreeSet<String>, StoreError> {
         let mut db = self.reader().await?;
         let names: Vec<String> = sqlx::query_scalar(LIVE_TARGETS).fetch_all(&mut *db).await.map_err(failed)?;
@@ -98,6 +104,10 @@ impl Claims for Sqlite {
 
 pub(super) const NEXT_DUE: &str =
     "SELECT wake_at FROM leases WHERE target = ?1 AND tried = ?2 AND ended_at IS NULL ORDER BY wake_at LIMIT 1";
+
+/// An active lease wakes at its end, and was never tried.
+pub(super) const FIRST_TO_DIE: &str = "SELECT wake_at FROM leases WHERE target = ?1 AND tried = 0 AND ended_at IS NULL \
+    AND state = 'active' ORDER BY wake_at LIMIT 1";
 
 /// From one target to the next by the index: it costs as many steps as there are targets.
 pub(super) const LIVE_TARGETS: &str = "WITH RECURSIVE found (target) AS ( \

@@ -29,6 +29,7 @@ async fn statements_go_by_index(postgres: Installation) {
         claims::CLOSE,
         claims::AGAIN,
         claims::NEXT_DUE,
+        claims::FIRST_TO_DIE,
         claims::DUE_AND_LIVE,
         claims::LIVE_BY_TARGET,
         claims::LIVE_TARGETS,

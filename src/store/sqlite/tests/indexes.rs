@@ -33,6 +33,7 @@ async fn fixed_statements_go_by_index() {
         (claims::CLAIM, "leases_due (target=? AND tried=? AND wake_at<?)"),
         (claims::WAKE, "leases_due (target=? AND tried=? AND wake_at>?)"),
         (claims::NEXT_DUE, "COVERING INDEX leases_due (target=? AND tried=?)"),
+        (claims::FIRST_TO_DIE, "leases_due (target=? AND tried=?)"),
         (claims::LIVE_TARGETS, "SEARCH leases USING INDEX leases_live_of_target (target>?)"),
         (claims::PURGE, "leases_ended (ended_at>? AND ended_at<?)"),
         (orders::PURGE_ORDERS, "orders_finished (finished_at>? AND finished_at<?)"),
