@@ -60,7 +60,7 @@ impl Target {
         let touch = statements.touch(&nobody).map_err(|e| SettingError::new("functions_schema", e.to_string()))?;
         Ok(Self {
             last_resort: LastResort::new(Arc::clone(&sessions), touch, call_limit(&config)),
-            replicas: Replica::all(&config, &cluster, &instance),
+            replicas: Replica::all(&config, &sessions, &cluster, &instance),
             sessions,
             name,
             cluster,

@@ -25,11 +25,12 @@ pub(crate) struct Replica {
 
 impl Replica {
     /// All replicas of a target.
-    pub(crate) fn all(config: &TargetConfig, cluster: &ClusterName, instance: &str) -> Vec<Self> {
+    pub(crate) fn all(config: &TargetConfig, primary: &Sessions, cluster: &ClusterName, instance: &str) -> Vec<Self> {
         let replica = |(address, tls): &(_, _)| {
             let config = TargetConfig { address: Clone::clone(address), tls: Clone::clone(tls), ..config.clone() };
             let place = format!("{}:{}", config.address.host, config.address.port);
-            Self { place, sessions: Sessions::new(Arc::new(config), cluster, instance) }
+            let sessions = Sessions::new(Arc::new(config), cluster, instance).of_replica(primary);
+            Self { place, sessions }
         };
         config.replicas.iter().map(replica).collect()
     }

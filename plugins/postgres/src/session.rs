@@ -49,8 +49,10 @@ pub(crate) struct Sessions {
     heard: Arc<Heard>,
     /// The major version whose defaults the start-up packet pins: the server refuses one that it does not know.
     pins_of: AtomicU32,
-    /// What the core keeps in place of the configured password.
+    /// What the core keeps in place of the configured password; a replica's sessions share it with the primary's.
     pub(crate) admin: AdminSecrets,
+    /// Whether a login tells which password holds. A replica may lag, and still take one that is no more.
+    proves: bool,
 }
 
 /// What a session knows of its server, asked once per connection.
@@ -113,8 +115,15 @@ impl Sessions {
             heard: Arc::default(),
             pins_of: AtomicU32::new(*VERSIONS.end()),
             admin: AdminSecrets::default(),
+            proves: true,
             config,
         }
+    }
+
+    /// Of a replica, whose logins are those of `primary`.
+    pub(crate) fn of_replica(mut self, primary: &Self) -> Self {
+        (self.admin, self.proves) = (primary.admin.clone(), false);
+        self
     }
 
     /// A session for mints: at most `limit` to wait for it, and as much again for each message.
@@ -242,7 +251,7 @@ impl Sessions {
         for kept in self.admin.candidates() {
             match self.knock(database, r#for, Some(&kept.secret)).await {
                 Ok(connection) => {
-                    self.admin.prove(Some(kept.generation));
+                    self.proven(Some(kept.generation));
                     return Ok(connection);
                 }
                 Err(refused) if refused.is_the_password() => {}
@@ -251,8 +260,14 @@ impl Sessions {
         }
         let password = self.config.password.as_ref().map(|p| p.read()).transpose()?;
         let connection = self.knock(database, r#for, password.as_ref()).await.map_err(NotIn::text)?;
-        self.admin.prove(None);
+        self.proven(None);
         Ok(connection)
+    }
+
+    fn proven(&self, generation: Option<u64>) {
+        if self.proves {
+            self.admin.prove(generation);
+        }
     }
 
     async fn knock(&self, database: &str, r#for: Use, password: Option<&SecretString>) -> Result<PgConnection, NotIn> {

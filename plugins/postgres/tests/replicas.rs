@@ -1,8 +1,9 @@
 //! Read replicas: a session there dies at revocation too, and a replica that cannot be asked keeps the lease open.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_sdk::{EngineError, Level};
+use leasehold_sdk::{AdminSecret, EngineError, Level, random};
 use leasehold_testkit::{Installation, PgFixture, PgOptions, PgServer, Proxy, Session, wait_until};
 use serde_json::json;
 
@@ -13,6 +14,7 @@ leasehold_testkit::each_version! {
     one_out_of_reach_keeps_the_lease_open,
     one_that_lags_is_waited_for,
     a_server_that_is_no_replica_is_told,
+    a_password_that_was_rotated_opens_replicas_too,
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -153,4 +155,16 @@ async fn a_server_that_is_no_replica_is_told(postgres: Installation) {
     assert!(pair.names_it(&said) && said.contains("no standby"), "{said}");
     pair.assert_fenced(&account).await;
     assert!(there.is_alive().await);
+}
+
+async fn a_password_that_was_rotated_opens_replicas_too(postgres: Installation) {
+    let pair = Pair::new(postgres, Kind::Superuser).await;
+    let account = pair.bed.mint(&pair.bed.role(json!({}))).await;
+    let there = pair.login(&account).await;
+    let next = Arc::new(random::password());
+    let secrets = pair.bed.engine.admin_secrets().expect("the engine keeps the core's secrets");
+    secrets.set(vec![AdminSecret { generation: 1, secret: Arc::clone(&next) }]);
+    pair.bed.engine.set_admin_password(&next).await.unwrap();
+    pair.ends(&account).await;
+    there.wait_until_dead(Duration::ZERO).await;
 }
