@@ -2,7 +2,9 @@
 
 mod ambiguous;
 mod bad_input;
+mod blocks;
 mod break_glass;
+mod brokers;
 mod canary;
 mod cli;
 mod clock;

@@ -11,7 +11,7 @@ use leasehold_sdk::Timestamp;
 use super::fair::Fair;
 use super::problem::Problem;
 use crate::domain::caller::{Caller, Proof};
-use crate::lease::Broker;
+use crate::lease::{Broker, RequestId};
 
 /// What every request passes.
 #[derive(Clone)]
@@ -40,6 +40,10 @@ pub(super) async fn recheck(State(gate): State<Gate>, mut request: Request, next
     let Some(_held) = gate.requests.take(&caller.id) else {
         return Problem::too_many(gate.requests.limit).into();
     };
+    let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_else(|| RequestId(String::new()));
+    if let Err(blocked) = gate.broker.admit(&caller, &request_id, request.uri().path()).await {
+        return Problem::from(blocked).into();
+    }
     request.extensions_mut().insert(caller);
     next.run(request).await
 }

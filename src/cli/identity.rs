@@ -10,6 +10,7 @@ use leasehold_identity::{CertReport, SpiffeId, TrustDomain, inspect};
 use leasehold_sdk::Timestamp;
 use serde::Serialize;
 
+use super::block;
 use super::exit;
 use super::output::{Output, json, print, safe};
 
@@ -22,6 +23,12 @@ pub enum IdentityCommand {
     Issue(IssueArgs),
     /// Describe the certificates of a PEM file and the rules for SVIDs that they break. Trusts nothing.
     Inspect(InspectArgs),
+    /// Refuse an identity everything from now on, on every broker. Its leases live on: end them with `lease revoke --identity`.
+    Block(block::BlockArgs),
+    /// Lift a block.
+    Unblock(block::UnblockArgs),
+    /// Which identities are blocked.
+    Blocks(block::BlocksArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -62,8 +69,11 @@ struct Issued {
     not_after: Timestamp,
 }
 
-pub fn run(command: IdentityCommand, output: Output) -> anyhow::Result<u8> {
+pub async fn run(command: IdentityCommand, output: Output) -> anyhow::Result<u8> {
     match command {
+        IdentityCommand::Block(args) => block::block(args, output).await,
+        IdentityCommand::Unblock(args) => block::unblock(args, output).await,
+        IdentityCommand::Blocks(args) => block::list(args, output).await,
         IdentityCommand::Issue(args) => issue(&args, output),
         IdentityCommand::Inspect(args) => look(&args.file, output),
     }

@@ -2,6 +2,8 @@
 //! the client.
 
 mod audit;
+mod block;
+mod broker;
 mod check;
 mod completions;
 mod config;
@@ -63,6 +65,9 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Compare leases with what exists in the targets, now.
     Reconcile(reconcile::ReconcileArgs),
+    /// See who works on the store.
+    #[command(subcommand)]
+    Broker(broker::BrokerCommand),
     /// Manage targets.
     #[command(subcommand)]
     Target(target::TargetCommand),
@@ -72,7 +77,7 @@ enum Command {
     /// Verify and follow the audit log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
-    /// Make development certificates, and look into certificates.
+    /// Block identities; make development certificates, and look into certificates.
     #[command(subcommand)]
     Identity(identity::IdentityCommand),
     /// Print a completion script for a shell.
@@ -96,10 +101,11 @@ impl Cli {
             Command::Role(command) => role::run(command, output).await,
             Command::Explain(args) => explain::run(args, output).await,
             Command::Reconcile(args) => reconcile::run(args, output).await,
+            Command::Broker(command) => broker::run(command, output).await,
             Command::Target(command) => target::run(command, output).await,
             Command::Seal(command) => seal::run(command, output).await,
             Command::Audit(command) => audit::run(command, output).await,
-            Command::Identity(command) => identity::run(command, output),
+            Command::Identity(command) => identity::run(command, output).await,
             Command::Completions(args) => completions::run(&args),
         }
     }

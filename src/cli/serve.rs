@@ -1,5 +1,7 @@
 //! `leasehold serve`: the broker itself.
 
+mod home;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,9 @@ use crate::api;
 use crate::audit::{AuditLog, Event, OpenOptions};
 use crate::config::{self, Config};
 use crate::lease::{Broker, Parts, ReloadRefused};
+use crate::store::Presence;
 use crate::telemetry::{logs, metrics::Metrics, process};
+use home::{Home, write_addresses};
 
 /// How often the configuration file is looked at for a change; SIGHUP is at once.
 const CONFIG_LOOK: Duration = Duration::from_secs(2);
@@ -46,13 +50,13 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let config = config::load(file, &engine_kinds(), &instance)?;
     let (listen, limits, break_glass) = (config.listen.clone(), config.limits.clone(), config.break_glass.clone());
     let data_dir = config.broker.data_dir.clone();
-    make_private_dir(&data_dir)?;
+    let home = Home::open(&data_dir)?;
 
     // Without its SVID it can let nobody in, but end what is due, and be reached over the break-glass socket.
     let identity =
         Identity::load_or_await(config.identity.clone()).context("the broker's own identity cannot be loaded")?;
     let metrics = Arc::new(Metrics::new());
-    let broker = make_broker(config, &identity, &metrics, &instance, args.accept_clock).await?;
+    let broker = make_broker(config, &identity, &metrics, &home.id, &instance, args.accept_clock).await?;
     broker.vet_roles().await.map_err(refused)?;
 
     let server =
@@ -75,12 +79,13 @@ async fn make_broker(
     config: Config,
     identity: &Identity,
     metrics: &Arc<Metrics>,
+    id: &str,
     instance: &str,
     accept_clock: bool,
 ) -> anyhow::Result<Arc<Broker>> {
-    let store = store::open(&config, instance, metrics).await?;
+    let store = store::open(&config, id, metrics).await?;
     let keys = store::keys(&config)?;
-    let chain = format!("{}-{}", config.broker.cluster, store.tag());
+    let chain = format!("{}-{}-{id}", config.broker.cluster, store.tag());
     let known_head = store.audit_head(&chain).await?;
     let (audit, opened) = AuditLog::open(OpenOptions {
         sinks: config.audit.clone(),
@@ -102,7 +107,16 @@ async fn make_broker(
         store.reset_high_water(now).await?;
     }
     let own_id = identity.status().spiffe_id;
-    Broker::new(Parts { config, store, audit, metrics: metrics.clone(), keys, chain, own_id }).await.map_err(refused)
+    let presence = Presence {
+        id: id.to_owned(),
+        instance: instance.to_owned(),
+        host: process::host(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        config_hash: config.hash.clone(),
+        chain,
+        started_at: store.clock().await?,
+    };
+    Broker::new(Parts { config, store, audit, metrics: metrics.clone(), keys, presence, own_id }).await.map_err(refused)
 }
 
 /// What is wrong in the file is told as all errors of the file are.
@@ -162,23 +176,4 @@ async fn reload(file: &Path, instance: &str, broker: &Arc<Broker>) {
             tracing::error!(file = %file.display(), why = %why, "the new configuration is refused; the running one is kept")
         }
     }
-}
-
-fn make_private_dir(dir: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(|| format!("data_dir {} cannot be made", dir.display()))
-}
-
-/// Where the broker really listens, for whoever started it with port 0.
-fn write_addresses(data_dir: &Path, addresses: &api::Addresses) -> anyhow::Result<()> {
-    let file = data_dir.join("addresses.json");
-    let text = serde_json::json!({ "api": addresses.api.to_string(), "ops": addresses.ops.to_string() }).to_string();
-    let fresh = data_dir.join(".addresses.json.new");
-    std::fs::write(&fresh, text)
-        .and_then(|()| std::fs::rename(&fresh, &file))
-        .with_context(|| format!("{} cannot be written", file.display()))
 }

@@ -146,7 +146,13 @@ impl Broker {
         Ok(())
     }
 
-    fn describe(&self, decision: &Decision, caller: &Caller, request: &RequestId, deed: Deed<'_>) -> Decided {
+    pub(super) fn describe(
+        &self,
+        decision: &Decision,
+        caller: &Caller,
+        request: &RequestId,
+        deed: Deed<'_>,
+    ) -> Decided {
         self.metrics.decision(deed.action.as_str(), decision.allowed());
         let (grant, reason) = match decision {
             Decision::Allowed { grant } => (Some(grant.clone()).filter(|g| !g.is_empty()), None),
@@ -174,9 +180,9 @@ impl Broker {
 }
 
 /// A decision and its line.
-struct Decided {
-    decision_id: String,
+pub(super) struct Decided {
+    pub decision_id: String,
     /// Why not, if not.
-    reason: Option<String>,
-    event: Event,
+    pub reason: Option<String>,
+    pub event: Event,
 }

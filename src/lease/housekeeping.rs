@@ -96,6 +96,8 @@ impl Broker {
         }
         self.rates.forget_quiet();
         self.end_idle_loops().await?;
+        self.beat().await?;
+        self.read_blocks().await?;
         self.keep_admin_secrets().await?;
         self.rotate_what_is_due().await?;
         self.keep_marks().await

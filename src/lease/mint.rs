@@ -48,6 +48,10 @@ impl Broker {
         request: &RequestId,
         ask: MintAsk,
     ) -> Result<Issued, Failure> {
+        if self.is_displaced() {
+            let why = "another process runs under its id".into();
+            return Err(Failure::Busy { why, limit: None, retry_after: COME_AGAIN });
+        }
         if self.is_stopping() {
             return Err(Failure::Busy { why: "it is stopping".into(), limit: None, retry_after: COME_AGAIN });
         }
@@ -93,11 +97,12 @@ impl Broker {
             .map_err(|e| Failure::Bad { what: "params".into(), why: e.to_string() })?;
         let times = role.lifetimes.times(self.clock.now(), ttl, random::fraction());
         let lease = new_lease(lease_id, role, caller, &plan, times, ttl);
-        self.record_and_make(&current, target, lease, plan, replaces).await
+        self.record_and_make((caller, request), &current, target, lease, plan, replaces).await
     }
 
     async fn record_and_make(
         self: &Arc<Self>,
+        (caller, request): (&Caller, &RequestId),
         current: &Current,
         target: &Arc<TargetHandle>,
         lease: Lease,
@@ -114,13 +119,18 @@ impl Broker {
             live_max: limits.live_leases_per_identity_and_role,
             replaces,
         };
-        if self.store.insert(new).await? == Inserted::CapReached {
-            return Err(Failure::Limit {
-                limit: "live_leases_per_identity_and_role",
-                value: limits.live_leases_per_identity_and_role,
-                why: format!("you hold that many live leases of role {:?}; revoke what is not used", lease.role),
-                retry_after: COME_AGAIN,
-            });
+        match self.store.insert(new).await? {
+            Inserted::Recorded => {}
+            // Another broker was told so a moment ago.
+            Inserted::Blocked => return Err(self.refuse_blocked(caller, request, "mint").await),
+            Inserted::CapReached => {
+                return Err(Failure::Limit {
+                    limit: "live_leases_per_identity_and_role",
+                    value: limits.live_leases_per_identity_and_role,
+                    why: format!("you hold that many live leases of role {:?}; revoke what is not used", lease.role),
+                    retry_after: COME_AGAIN,
+                });
+            }
         }
         failpoint::hit("mint.recorded");
         let order = MintOrder { plan, expires_at: lease.expires_at, deadline };

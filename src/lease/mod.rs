@@ -6,6 +6,7 @@
 mod admin;
 pub mod ask;
 mod authorize;
+mod blocks;
 mod changes;
 mod clock;
 mod counting;
@@ -17,6 +18,7 @@ mod memory;
 mod mint;
 mod orders;
 mod outage;
+mod presence;
 mod purge;
 mod rates;
 mod reaper;
@@ -42,6 +44,7 @@ pub use ask::{
 };
 pub use custody::{Rotated, admin_secrets};
 pub use error::Failure;
+pub use presence::Colleague;
 pub use reload::ReloadRefused;
 
 /// An order to end many leases, as it stands.
@@ -52,8 +55,9 @@ use crate::config::Config;
 use crate::domain::lease::Lease;
 use crate::engine::Engines;
 use crate::seal::KeyRing;
-use crate::store::Store;
+use crate::store::{Presence, Store};
 use crate::telemetry::metrics::Metrics;
+use blocks::Blocked;
 use changes::Changes;
 use clock::BrokerClock;
 use custody::Custody;
@@ -75,6 +79,11 @@ pub struct Broker {
     gate: HandshakeGate,
     surveys: Surveys,
     custody: Custody,
+    /// What this broker says of itself to the others.
+    presence: Presence,
+    /// Another process runs under the same id.
+    displaced: AtomicBool,
+    blocked: ArcSwap<Blocked>,
     tasks: Tasks,
     stopping: AtomicBool,
     /// Lines wait in the store because the log did not take them: they come first when it does again (law 2).
@@ -105,8 +114,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// The keys that seal, where there are any.
     pub keys: Option<KeyRing>,
-    /// The id of its chain.
-    pub chain: String,
+    /// What this broker says of itself to others of the same store.
+    pub presence: Presence,
     /// The broker's own SPIFFE ID.
     pub own_id: leasehold_identity::SpiffeId,
 }
@@ -214,6 +223,9 @@ impl Broker {
         }
         if let Some(why) = self.clock.trouble() {
             problems.push(("clock", why));
+        }
+        if self.is_displaced() {
+            problems.push(("broker", "another process runs under this broker's id; the log has more".to_owned()));
         }
         if self.is_stopping() {
             problems.push(("broker", "it is stopping".to_owned()));

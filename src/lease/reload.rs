@@ -56,7 +56,7 @@ impl Broker {
     /// # Errors
     /// When the store cannot be read, or the configuration does not fit the leases in it.
     pub async fn new(parts: Parts) -> Result<Arc<Self>, ReloadRefused> {
-        let Parts { config, store, audit, metrics, keys, chain, own_id } = parts;
+        let Parts { config, store, audit, metrics, keys, presence, own_id } = parts;
         let known = memory::recall(&config, &store.live_targets().await?);
         refuse_orphans(&*store, &known, &config).await?;
         memory::keep(&config)?;
@@ -98,11 +98,16 @@ impl Broker {
             audit,
             metrics,
             clock,
-            chain,
+            chain: presence.chain.clone(),
+            presence,
+            displaced: AtomicBool::new(false),
+            blocked: ArcSwap::default(),
             own_id,
         });
         // Before the first connection: the configured password may be one of long ago.
         broker.keep_admin_secrets().await?;
+        broker.arrive().await?;
+        broker.read_blocks().await?;
         Ok(broker)
     }
 
@@ -216,6 +221,8 @@ impl Broker {
             Err(_) => tracing::error!("the audit log could not be closed in time"),
         }
         let _ = self.keep_audit_head().await;
+        // What is left of its work is another's at once.
+        let _ = self.store.leave().await;
     }
 
     async fn tell_broker(&self, what: &str, note: Option<String>) {

@@ -71,6 +71,12 @@ pub enum Denial {
         /// Which param and why.
         why: String,
     },
+    /// The identity is blocked.
+    #[error("this identity is blocked, for {what} and everything else, until an operator lifts it")]
+    Blocked {
+        /// What it asked for.
+        what: String,
+    },
     /// Over the break-glass socket nothing is handed out.
     #[error("the break-glass socket is there to look and to end, not for {what}")]
     BreakGlass {

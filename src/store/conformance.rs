@@ -1,5 +1,6 @@
 //! What every store must do, as one suite: a new store passes it before anything else is said about it.
 
+mod company;
 mod lists;
 mod lives;
 mod model;
@@ -20,6 +21,7 @@ use crate::domain::lease::{Lease, State};
 pub async fn run<S: Store + 'static>(open: impl AsyncFn(&str) -> S, claims: AtOpen) {
     lives::run(&open).await;
     lists::run(&open).await;
+    company::run(&open).await;
     orders::run(&open).await;
     races::run(&open).await;
     sealed::run(&open).await;

@@ -30,6 +30,8 @@ pub enum Inserted {
     Recorded,
     /// The cap was reached; nothing was recorded.
     CapReached,
+    /// The identity is blocked; nothing was recorded.
+    Blocked,
 }
 
 /// A lease with all that its end needs.

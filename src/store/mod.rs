@@ -30,8 +30,8 @@ pub use outbox::{LeaseChange, Outbox, OutboxEntry, OutboxLine};
 pub use sealed::{Sealed, SealedRow, SealedState};
 
 /// Everything that a store is.
-pub trait Store: Leases + Claims + Orders + Facts + Outbox + Sealed {}
-impl<T: Leases + Claims + Orders + Facts + Outbox + Sealed> Store for T {}
+pub trait Store: Leases + Claims + Orders + Blocks + Brokers + Facts + Outbox + Sealed {}
+impl<T: Leases + Claims + Orders + Blocks + Brokers + Facts + Outbox + Sealed> Store for T {}
 
 /// Who opens a store.
 #[derive(Debug, Clone)]

@@ -3,7 +3,9 @@
 use leasehold_identity::SpiffeId;
 use leasehold_sdk::{LeaseId, Receipt, Revocable, Timestamp};
 
-use super::{Filter, NewOrder, Order, OutboxLine, Row, SealedRow, SealedState, StoreError};
+use super::{
+    Block, Filter, KnownBroker, NewOrder, Order, OutboxLine, Presence, Row, SealedRow, SealedState, StoreError,
+};
 use crate::domain::lease::{EndedBy, Lease, State};
 use crate::seal::{KeyId, Sealed};
 
@@ -164,6 +166,28 @@ pub(super) fn line(row: &impl Cells) -> Result<OutboxLine, StoreError> {
     let entry = serde_json::from_str(&row.text("change")?)
         .map_err(|e| StoreError::Damaged(format!("line {number} of its outbox: {e}")))?;
     Ok(OutboxLine { number, at: row.time("at")?, entry })
+}
+
+/// Reads a block.
+pub(super) fn block(row: &impl Cells) -> Result<Block, StoreError> {
+    let identity = row.text("identity")?;
+    let identity = SpiffeId::parse(&identity)
+        .map_err(|_| StoreError::Damaged(format!("the block of {identity:?} names no SPIFFE ID")))?;
+    Ok(Block { identity, at: row.time("at")?, by_whom: row.text("by_whom")?, reason: row.maybe_text("reason")? })
+}
+
+/// Reads a broker, with its count of claims.
+pub(super) fn broker(row: &impl Cells) -> Result<KnownBroker, StoreError> {
+    let presence = Presence {
+        id: row.text("id")?,
+        instance: row.text("instance")?,
+        host: row.text("host")?,
+        version: row.text("version")?,
+        config_hash: row.text("config_hash")?,
+        chain: row.text("chain")?,
+        started_at: row.time("started_at")?,
+    };
+    Ok(KnownBroker { presence, seen_at: row.time("seen_at")?, claimed: row.count("claimed")? })
 }
 
 /// Reads a sealed secret.

@@ -13,6 +13,11 @@ pub fn deny_dumps() -> std::io::Result<()> {
     Ok(())
 }
 
+/// The host's name, for people.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,9 +11,10 @@ use crate::path::{query, segment};
 use crate::transport::{Call, Transport};
 use crate::way::Way;
 use crate::wire::{
-    CredentialMembers, DecisionRequest, DecisionResponse, ForgetResponse, Lease, LeaseList, LeaseQuery, LeaseResponse,
-    MintRequest, MintResponse, OrderResponse, ReconcileRequest, ReconcileResponse, RenewRequest, RevokeManyRequest,
-    RevokeManyResponse, RoleList, RotateAdminRequest, RotateAdminResponse, RotateSealResponse,
+    BlockList, BlockRequest, BlockResponse, BrokerList, CredentialMembers, DecisionRequest, DecisionResponse,
+    ForgetResponse, Lease, LeaseList, LeaseQuery, LeaseResponse, MintRequest, MintResponse, OrderResponse,
+    ReconcileRequest, ReconcileResponse, RenewRequest, RevokeManyRequest, RevokeManyResponse, RoleList,
+    RotateAdminRequest, RotateAdminResponse, RotateSealResponse,
 };
 use crate::{ClientConfig, ClientError};
 
@@ -179,6 +180,38 @@ impl Client {
     /// See [`ClientError`].
     pub async fn reconcile(&self, ask: &ReconcileRequest) -> Result<ReconcileResponse, ClientError> {
         self.transport.call(Call::post("/v1/reconcile".into(), Some(ask)).and_wait(RECONCILE_TIME_MAX)).await?.json()
+    }
+
+    /// The brokers that work on the store.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn brokers(&self) -> Result<BrokerList, ClientError> {
+        self.transport.call(Call::get("/v1/brokers".into())).await?.json()
+    }
+
+    /// Refuses an identity everything from now on, on every broker of the store. Its leases live on.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn block(&self, ask: &BlockRequest) -> Result<BlockResponse, ClientError> {
+        self.transport.call(Call::put("/v1/blocks".into(), ask)).await?.json()
+    }
+
+    /// Lifts a block.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn unblock(&self, ask: &BlockRequest) -> Result<BlockResponse, ClientError> {
+        self.transport.call(Call::delete("/v1/blocks".into(), ask)).await?.json()
+    }
+
+    /// All blocks.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn blocks(&self) -> Result<BlockList, ClientError> {
+        self.transport.call(Call::get("/v1/blocks".into())).await?.json()
     }
 
     /// Gives the admin login of a target a password that nobody has seen, and waits for it.

@@ -52,8 +52,20 @@ impl Call {
     }
 
     pub(crate) fn post<T: Serialize>(path: String, body: Option<&T>) -> Self {
+        Self::with_body(Method::POST, path, body)
+    }
+
+    pub(crate) fn put<T: Serialize>(path: String, body: &T) -> Self {
+        Self::with_body(Method::PUT, path, Some(body))
+    }
+
+    pub(crate) fn delete<T: Serialize>(path: String, body: &T) -> Self {
+        Self::with_body(Method::DELETE, path, Some(body))
+    }
+
+    fn with_body<T: Serialize>(method: Method, path: String, body: Option<&T>) -> Self {
         let body = body.map(|body| Bytes::from(serde_json::to_vec(body).expect("texts, numbers and maps of texts")));
-        Self { method: Method::POST, path, body, extra_time: Duration::ZERO }
+        Self { method, path, body, extra_time: Duration::ZERO }
     }
 
     /// Waits this much longer.

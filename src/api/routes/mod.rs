@@ -1,5 +1,7 @@
 //! The calls, one file per noun.
 
+mod blocks;
+mod brokers;
 mod credentials;
 mod decisions;
 mod leases;
@@ -14,7 +16,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::handler::Handler;
 use axum::http::Method;
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodRouter, any, delete, get, post, put};
 
 use super::body::BodyLimits;
 use super::problem::Problem;
@@ -32,7 +34,7 @@ pub(super) struct Api {
 /// One call of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `GET` or `POST`.
+    /// Its method.
     pub method: Method,
     /// Its path, with `{…}` for what varies.
     pub path: &'static str,
@@ -63,6 +65,10 @@ const ON_BREAK_GLASS: &[&str] = &[
     "POST /v1/leases/revoke",
     "GET /v1/leases/revoke/{order}",
     "POST /v1/reconcile",
+    "GET /v1/brokers",
+    "GET /v1/blocks",
+    "PUT /v1/blocks",
+    "DELETE /v1/blocks",
     "GET /v1/openapi.json",
 ];
 
@@ -73,11 +79,25 @@ pub(super) fn on_break_glass(call: &str) -> bool {
 
 pub(super) fn router(api: Api) -> Router {
     let mut router: Router<Api> = Router::new();
-    for (method, path, _, handler) in table() {
-        let allow = if method == Method::GET { "GET" } else { "POST" };
-        router = router.route(path, handler.fallback(move || async move { Problem::method_not_allowed(allow) }));
+    let mut rows = table();
+    // What is one path is one route, whatever its methods.
+    rows.sort_by_key(|row| row.1);
+    for of_path in rows.chunk_by_mut(|a, b| a.1 == b.1) {
+        let (path, allow) = (of_path[0].1, allowed(of_path[0].1));
+        let methods = of_path.iter_mut().map(|row| std::mem::take(&mut row.3));
+        let all = methods.fold(MethodRouter::new(), MethodRouter::merge);
+        router = router.route(path, all.fallback(move || async move { Problem::method_not_allowed(allow) }));
     }
     router.fallback(any(|| async { Problem::no_such_path() })).with_state(api)
+}
+
+/// The methods that a path takes, as the header `allow` lists them.
+fn allowed(path: &str) -> &'static str {
+    match path {
+        "/v1/blocks" => "GET, PUT, DELETE",
+        _ if table().iter().any(|row| row.1 == path && row.0 == Method::GET) => "GET",
+        _ => "POST",
+    }
 }
 
 type Row = (Method, &'static str, Needs, MethodRouter<Api>);
@@ -98,6 +118,10 @@ fn table() -> Vec<Row> {
         posted("/v1/targets/{target}/forget", Grant, targets::forget),
         posted("/v1/targets/{target}/rotate-admin", Grant, targets::rotate_admin),
         posted("/v1/seal/rotate", Grant, seal::rotate),
+        got("/v1/brokers", Grant, brokers::list),
+        got("/v1/blocks", Grant, blocks::list),
+        (Method::PUT, "/v1/blocks", Grant, put(blocks::block)),
+        (Method::DELETE, "/v1/blocks", Grant, delete(blocks::unblock)),
         got("/v1/openapi.json", Nothing, openapi::document),
     ]
 }

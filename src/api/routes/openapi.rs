@@ -41,6 +41,10 @@ pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
         wire::RotateAdminRequest,
         wire::RotateAdminResponse,
         wire::RotateSealResponse,
+        wire::BrokerList,
+        wire::BlockList,
+        wire::BlockRequest,
+        wire::BlockResponse,
         wire::RoleList,
         wire::Problem,
     ))
@@ -61,7 +65,7 @@ struct Call {
 const LEASE: &str = "LeaseResponse";
 
 fn calls() -> Vec<Call> {
-    use HttpMethod::{Get, Post};
+    use HttpMethod::{Delete, Get, Post, Put};
     let call = |method, path, summary| Call { path, method, summary, query: &[], body: None, good: &[], refusals: &[] };
     vec![
         Call {
@@ -149,6 +153,28 @@ fn calls() -> Vec<Call> {
             refusals: &["400", "403", "503"],
             ..call(Post, "/v1/seal/rotate", "Seal every secret that is kept by the current key")
         },
+        Call {
+            good: &[("200", "The brokers of the store", "BrokerList")],
+            refusals: &["403", "503"],
+            ..call(Get, "/v1/brokers", "Who works on the store")
+        },
+        Call {
+            good: &[("200", "The blocks", "BlockList")],
+            refusals: &["403", "503"],
+            ..call(Get, "/v1/blocks", "Which identities are refused everything")
+        },
+        Call {
+            body: Some(("BlockRequest", true)),
+            good: &[("200", "It is blocked", "BlockResponse")],
+            refusals: &["400", "403", "503"],
+            ..call(Put, "/v1/blocks", "Refuse an identity everything from now on")
+        },
+        Call {
+            body: Some(("BlockRequest", true)),
+            good: &[("200", "It is not blocked", "BlockResponse")],
+            refusals: &["400", "403", "503"],
+            ..call(Delete, "/v1/blocks", "Lift a block")
+        },
         call(Get, "/v1/openapi.json", "This document"),
     ]
 }
@@ -156,7 +182,8 @@ fn calls() -> Vec<Call> {
 fn build() -> utoipa::openapi::OpenApi {
     let mut document = Described::openapi();
     for call in calls() {
-        document.paths.paths.insert(call.path.to_owned(), PathItem::new(call.method.clone(), operation(&call)));
+        let item = PathItem::new(call.method.clone(), operation(&call));
+        document.paths.paths.entry(call.path.to_owned()).or_default().merge_operations(item);
     }
     document
 }

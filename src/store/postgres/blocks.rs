@@ -3,8 +3,7 @@
 use async_trait::async_trait;
 use leasehold_identity::SpiffeId;
 
-use super::super::rows::Cells;
-use super::super::{Block, Blocks, StoreError};
+use super::super::{Block, Blocks, StoreError, rows};
 use super::Postgres;
 use super::outcome::failed;
 
@@ -24,19 +23,11 @@ impl Blocks for Postgres {
 
     async fn blocks(&self) -> Result<Vec<Block>, StoreError> {
         self.within(async {
-            let rows = sqlx::query("SELECT identity, at, by_whom, reason FROM blocks ORDER BY identity")
+            let all = sqlx::query("SELECT identity, at, by_whom, reason FROM blocks ORDER BY identity")
                 .fetch_all(&mut *self.db().await?)
                 .await
                 .map_err(failed)?;
-            rows.iter()
-                .map(|row| {
-                    let identity = row.text("identity")?;
-                    let identity = SpiffeId::parse(&identity)
-                        .map_err(|_| StoreError::Damaged(format!("the block of {identity:?} names no SPIFFE ID")))?;
-                    let (by_whom, reason) = (row.text("by_whom")?, row.maybe_text("reason")?);
-                    Ok(Block { identity, at: row.time("at")?, by_whom, reason })
-                })
-                .collect()
+            all.iter().map(rows::block).collect()
         })
         .await
     }

@@ -4,8 +4,7 @@ use async_trait::async_trait;
 use leasehold_sdk::Timestamp;
 use sqlx::Connection;
 
-use super::super::rows::Cells;
-use super::super::{Brokers, KnownBroker, Presence, StoreError};
+use super::super::{Brokers, KnownBroker, Presence, StoreError, rows};
 use super::Postgres;
 use super::claims::clock;
 use super::outcome::failed;
@@ -18,7 +17,7 @@ const BEAT: &str = concat!(
     ") ON CONFLICT (id) DO UPDATE SET instance = excluded.instance, host = excluded.host, version = excluded.version, \
      config_hash = excluded.config_hash, chain = excluded.chain, started_at = excluded.started_at, \
      seen_at = excluded.seen_at \
-     WHERE brokers.instance = excluded.instance OR brokers.started_at < excluded.started_at"
+     WHERE brokers.instance = excluded.instance OR brokers.started_at <= excluded.started_at"
 );
 
 const DEAD: &str = "SELECT id FROM brokers WHERE seen_at < $1 AND id <> $2";
@@ -80,27 +79,14 @@ impl Brokers for Postgres {
 
     async fn brokers(&self) -> Result<Vec<KnownBroker>, StoreError> {
         self.within(async {
-            let rows = sqlx::query(
+            let all = sqlx::query(
                 "SELECT brokers.*, (SELECT count(*) FROM leases WHERE claimed_until > 0 AND claimed_by = brokers.id \
                  AND ended_at IS NULL) AS claimed FROM brokers ORDER BY id",
             )
             .fetch_all(&mut *self.db().await?)
             .await
             .map_err(failed)?;
-            rows.iter()
-                .map(|row| {
-                    let presence = Presence {
-                        id: row.text("id")?,
-                        instance: row.text("instance")?,
-                        host: row.text("host")?,
-                        version: row.text("version")?,
-                        config_hash: row.text("config_hash")?,
-                        chain: row.text("chain")?,
-                        started_at: row.time("started_at")?,
-                    };
-                    Ok(KnownBroker { presence, seen_at: row.time("seen_at")?, claimed: row.count("claimed")? })
-                })
-                .collect()
+            all.iter().map(rows::broker).collect()
         })
         .await
     }

@@ -10,8 +10,8 @@ use super::outcome::failed;
 use super::rows;
 use crate::domain::lease::{EndedBy, Lease};
 
-pub(super) const ACTIVATE: &str =
-    "UPDATE leases SET state = 'active', receipt = $2, due_at = expires_at WHERE id = $1 AND state = 'pending'";
+pub(super) const ACTIVATE: &str = "UPDATE leases SET state = 'active', receipt = $2, due_at = expires_at WHERE id = $1 AND state = 'pending' \
+     AND NOT EXISTS (SELECT 1 FROM blocks WHERE blocks.identity = leases.identity)";
 
 pub(super) async fn activate(db: &mut PgConnection, id: LeaseId, receipt: &Receipt) -> Result<bool, StoreError> {
     let done = sqlx::query(ACTIVATE).bind(id.to_string()).bind(json(receipt)?).execute(db).await.map_err(failed)?;
@@ -21,7 +21,8 @@ pub(super) async fn activate(db: &mut PgConnection, id: LeaseId, receipt: &Recei
 /// What is unbounded (null) stays so: greatest() alone would pass over it.
 pub(super) const ANNOUNCE: &str = "UPDATE leases SET worst_case_until = \
     CASE WHEN worst_case_until IS NULL OR $3::bigint IS NULL THEN NULL ELSE greatest(worst_case_until, $3) END \
-    WHERE id = $1 AND state = 'active' AND expires_at > $2";
+    WHERE id = $1 AND state = 'active' AND expires_at > $2 \
+    AND NOT EXISTS (SELECT 1 FROM blocks WHERE blocks.identity = leases.identity)";
 
 pub(super) async fn announce(
     db: &mut PgConnection,

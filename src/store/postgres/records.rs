@@ -18,7 +18,7 @@ const PLACES_APART: u64 = 256;
 pub(super) const INSERT: &str = "INSERT INTO leases (id, role, target, identity, state, issued_at, expires_at, \
     max_expires_at, rotate_at, renewable, revocable, worst_case_until, account, plan, mint_deadline, due_at, moved_at) \
     SELECT $1, $2, $3, $4, 'pending', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $5 \
-    WHERE (SELECT count(*) FROM \
+    WHERE NOT EXISTS (SELECT 1 FROM blocks WHERE blocks.identity = $4) AND (SELECT count(*) FROM \
         (SELECT 1 FROM leases WHERE role = $2 AND identity = $4 AND ended_at IS NULL LIMIT $15) AS held) < $15";
 
 /// It does not count for the first that follows an active lease of the same holder.
@@ -26,10 +26,10 @@ pub(super) const INSERT_FOLLOWER: &str = "INSERT INTO leases (id, role, target, 
     max_expires_at, rotate_at, renewable, revocable, worst_case_until, account, plan, mint_deadline, due_at, moved_at, \
     replaces) \
     SELECT $1, $2, $3, $4, 'pending', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $5, $16 \
-    WHERE (SELECT count(*) FROM \
+    WHERE NOT EXISTS (SELECT 1 FROM blocks WHERE blocks.identity = $4) AND ((SELECT count(*) FROM \
         (SELECT 1 FROM leases WHERE role = $2 AND identity = $4 AND ended_at IS NULL LIMIT $15) AS held) < $15 \
     OR (EXISTS (SELECT 1 FROM leases WHERE id = $16 AND role = $2 AND identity = $4 AND state = 'active') \
-        AND NOT EXISTS (SELECT 1 FROM leases WHERE replaces = $16 AND ended_at IS NULL))";
+        AND NOT EXISTS (SELECT 1 FROM leases WHERE replaces = $16 AND ended_at IS NULL)))";
 
 /// The lock of a holder: whoever updates its row has it until the end of its transaction.
 const LOCK_HOLDER: &str = "INSERT INTO holders (role, identity) VALUES ($1, $2) \
@@ -56,7 +56,15 @@ pub(super) async fn insert(db: &mut PgConnection, new: &NewLease) -> Result<Inse
     }
     let done = insert.execute(&mut *transaction).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)?;
-    Ok(if done.rows_affected() == 1 { Inserted::Recorded } else { Inserted::CapReached })
+    if done.rows_affected() == 1 {
+        return Ok(Inserted::Recorded);
+    }
+    let blocked = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM blocks WHERE identity = $1)")
+        .bind(new.lease.identity.as_str())
+        .fetch_one(&mut *db)
+        .await
+        .map_err(failed)?;
+    Ok(if blocked { Inserted::Blocked } else { Inserted::CapReached })
 }
 
 pub(super) async fn adopt(db: &mut PgConnection, new: &NewLease) -> Result<(), StoreError> {

@@ -27,7 +27,8 @@ impl Op for Activate {
     async fn apply(&self, db: &mut SqliteConnection) -> Result<bool, StoreError> {
         let done = sqlx::query(
             "UPDATE leases SET state = 'active', receipt = ?2, due_at = expires_at, wake_at = expires_at \
-             WHERE id = ?1 AND state = 'pending'",
+             WHERE id = ?1 AND state = 'pending' \
+             AND NOT EXISTS (SELECT 1 FROM blocks WHERE blocks.identity = leases.identity)",
         )
         .bind(self.id.to_string())
         .bind(&self.receipt)
@@ -50,7 +51,7 @@ impl Op for Activate {
 
 /// The plus keeps the index of the state out: each lease of the list is looked up by its id. OR FAIL as for inserts.
 pub(super) const ACTIVATE_ALL: &str = "UPDATE OR FAIL leases SET state = 'active', receipt = made.value ->> 'receipt', due_at = expires_at, wake_at = expires_at \
-    FROM json_each(?1) AS made WHERE leases.id = made.value ->> 'id' AND +leases.state = 'pending' RETURNING leases.id";
+    FROM json_each(?1) AS made WHERE leases.id = made.value ->> 'id' AND +leases.state = 'pending' AND NOT EXISTS (SELECT 1 FROM blocks WHERE blocks.identity = leases.identity) RETURNING leases.id";
 
 pub(super) struct Announce {
     pub(super) id: LeaseId,
@@ -66,7 +67,8 @@ impl Op for Announce {
         // SQLite's two-argument max() is null when either is: unbounded wins.
         let done = sqlx::query(
             "UPDATE leases SET worst_case_until = max(worst_case_until, ?3) \
-             WHERE id = ?1 AND state = 'active' AND expires_at > ?2",
+             WHERE id = ?1 AND state = 'active' AND expires_at > ?2 \
+             AND NOT EXISTS (SELECT 1 FROM blocks WHERE blocks.identity = leases.identity)",
         )
         .bind(self.id.to_string())
         .bind(self.now.unix_ms())

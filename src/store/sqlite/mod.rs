@@ -5,6 +5,8 @@
 //! survives a power cut.
 
 mod beside;
+mod blocks;
+mod brokers;
 mod changes;
 mod claims;
 mod facts;

@@ -24,10 +24,10 @@ pub(super) const INSERT: &str = "INSERT INTO leases (id, role, target, identity,
     max_expires_at, rotate_at, renewable, revocable, worst_case_until, account, plan, mint_deadline, due_at, wake_at, \
     moved_at, replaces) \
     SELECT ?1, ?2, ?3, ?4, 'pending', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?14, ?5, ?16 \
-    WHERE (SELECT count(*) FROM \
+    WHERE NOT EXISTS (SELECT 1 FROM blocks WHERE blocks.identity = ?4) AND ((SELECT count(*) FROM \
         (SELECT 1 FROM leases WHERE role = ?2 AND identity = ?4 AND ended_at IS NULL LIMIT ?15 + 0)) < ?15 \
     OR (EXISTS (SELECT 1 FROM leases WHERE id = ?16 AND role = ?2 AND identity = ?4 AND state = 'active') \
-        AND NOT EXISTS (SELECT 1 FROM leases WHERE replaces = ?16 AND ended_at IS NULL))";
+        AND NOT EXISTS (SELECT 1 FROM leases WHERE replaces = ?16 AND ended_at IS NULL)))";
 
 #[async_trait]
 impl Op for Insert {
@@ -38,10 +38,10 @@ impl Op for Insert {
         let done = bind_new(sqlx::query(INSERT), &self.new, &self.plan)
             .bind(i64::try_from(self.new.live_max).unwrap_or(i64::MAX))
             .bind(self.new.replaces.map(|id| id.to_string()))
-            .execute(db)
+            .execute(&mut *db)
             .await
             .map_err(failed)?;
-        Ok(outcome(done.rows_affected() == 1))
+        outcome(db, self, done.rows_affected() == 1).await
     }
 
     async fn apply_all(ops: &[&Self], db: &mut SqliteConnection) -> Result<Vec<Inserted>, StoreError> {
@@ -58,11 +58,15 @@ impl Op for Insert {
         let done = sqlx::query_scalar(INSERT_ALL)
             .bind(json!(all).to_string())
             .bind(i64::try_from(ops[0].new.live_max).unwrap_or(i64::MAX))
-            .fetch_all(db)
+            .fetch_all(&mut *db)
             .await
             .map_err(failed)?;
         let done: HashSet<String> = done.into_iter().collect();
-        Ok(ops.iter().map(|op| outcome(done.contains(&op.new.lease.id.to_string()))).collect())
+        let mut answers = Vec::with_capacity(ops.len());
+        for op in ops {
+            answers.push(outcome(db, op, done.contains(&op.new.lease.id.to_string())).await?);
+        }
+        Ok(answers)
     }
 }
 
@@ -77,7 +81,7 @@ pub(super) const INSERT_ALL: &str = "INSERT OR FAIL INTO leases (id, role, targe
         new ->> 'mint_deadline', new ->> 'issued_at' \
     FROM (SELECT value AS new, row_number() OVER (PARTITION BY value ->> 'role', value ->> 'identity' ORDER BY key) AS nth \
         FROM json_each(?1)) \
-    WHERE nth + (SELECT count(*) FROM (SELECT 1 FROM leases WHERE role = new ->> 'role' AND identity = new ->> 'identity' \
+    WHERE NOT EXISTS (SELECT 1 FROM blocks WHERE blocks.identity = new ->> 'identity') AND nth + (SELECT count(*) FROM (SELECT 1 FROM leases WHERE role = new ->> 'role' AND identity = new ->> 'identity' \
         AND ended_at IS NULL LIMIT ?2 + 0)) <= ?2 \
     RETURNING id";
 
@@ -103,8 +107,17 @@ impl Insert {
     }
 }
 
-fn outcome(recorded: bool) -> Inserted {
-    if recorded { Inserted::Recorded } else { Inserted::CapReached }
+/// Why one was not recorded, where it was not.
+async fn outcome(db: &mut SqliteConnection, op: &Insert, recorded: bool) -> Result<Inserted, StoreError> {
+    if recorded {
+        return Ok(Inserted::Recorded);
+    }
+    let blocked = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM blocks WHERE identity = ?1)")
+        .bind(op.new.lease.identity.as_str())
+        .fetch_one(db)
+        .await
+        .map_err(failed)?;
+    Ok(if blocked { Inserted::Blocked } else { Inserted::CapReached })
 }
 
 pub(super) struct Adopt {

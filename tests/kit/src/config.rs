@@ -65,6 +65,22 @@ impl ConfigFile {
         self
     }
 
+    /// The same for another broker: its files are in `to`, where those that it needs are copied.
+    ///
+    /// # Panics
+    /// When they cannot be copied.
+    #[must_use]
+    pub fn in_another_directory(&self, to: &Path) -> Self {
+        for entry in std::fs::read_dir(&self.dir).expect("list the files").flatten() {
+            let name = entry.file_name();
+            let text = name.to_string_lossy();
+            if text.ends_with(".pem") || text.ends_with("-password") || text.ends_with(".key") {
+                std::fs::copy(entry.path(), to.join(&name)).expect("copy a file");
+            }
+        }
+        Self { dir: to.to_owned(), ..self.clone() }
+    }
+
     /// A PostgreSQL store: this URL, and this password in a file of its own.
     ///
     /// # Panics

@@ -1,0 +1,77 @@
+//! The brokers of one store: each says every two seconds that it is alive. What a dead one was ending is taken over by whoever
+//! notices first; there is no leader to lose.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use leasehold_sdk::Timestamp;
+
+use super::authorize::Deed;
+use super::{Broker, Failure, RequestId};
+use crate::domain::caller::Caller;
+use crate::domain::grant::Action;
+use crate::store::{KnownBroker, Presence, StoreError};
+
+/// A broker that was not seen for so long is dead: four of its beats were missed.
+const DEAD_AFTER: Duration = Duration::from_secs(8);
+
+/// One that was not seen for so long is forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 86_400);
+
+/// What is known of a broker.
+#[derive(Debug, Clone)]
+pub struct Colleague {
+    /// What the store knows.
+    pub known: KnownBroker,
+    /// Whether it was seen lately.
+    pub alive: bool,
+}
+
+impl Broker {
+    /// What an earlier process of this broker had claimed is free at once, and the others see this one.
+    pub(super) async fn arrive(&self) -> Result<(), StoreError> {
+        self.store.leave().await?;
+        self.beat().await
+    }
+
+    /// Says that this broker is alive, and takes over what the dead have left.
+    pub(super) async fn beat(&self) -> Result<(), StoreError> {
+        let presence = Presence { config_hash: self.current().config.hash.clone(), ..self.presence.clone() };
+        let has_the_place = self.store.beat(&presence).await?;
+        if self.displaced.swap(!has_the_place, Ordering::AcqRel) == has_the_place && !has_the_place {
+            tracing::error!(id = %presence.id,
+                "another process runs under this broker's id: its data_dir was copied. This one neither mints nor reaps any more");
+        }
+        let now = self.store.clock().await?;
+        let taken = self.store.take_over(before(now, DEAD_AFTER)).await?;
+        if taken > 0 {
+            tracing::warn!(taken, "a broker is dead: what it was ending is taken over");
+            self.changes.ring_all();
+            self.changes.outbox.notify_one();
+        }
+        self.store.forget_brokers(before(now, FORGOTTEN_AFTER)).await?;
+        Ok(())
+    }
+
+    /// Whether another process has this broker's place.
+    pub(super) fn is_displaced(&self) -> bool {
+        self.displaced.load(Ordering::Acquire)
+    }
+
+    /// The brokers of the store.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn brokers(&self, caller: &Caller, request: &RequestId) -> Result<Vec<Colleague>, Failure> {
+        let rules = self.current().config.rules.clone();
+        self.authorize(&rules, caller, request, Deed::on_broker(Action::Admin)).await?;
+        let dead = before(self.store.clock().await?, DEAD_AFTER);
+        let all = self.store.brokers().await?;
+        Ok(all.into_iter().map(|known| Colleague { alive: known.seen_at >= dead, known }).collect())
+    }
+}
+
+fn before(now: Timestamp, ago: Duration) -> Timestamp {
+    let ms = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_unix_ms(now.unix_ms().saturating_sub(ms))
+}
