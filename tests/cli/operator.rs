@@ -143,7 +143,8 @@ async fn reconcile_reports_and_does_what_it_is_told() {
         rig.lease(&lease.id).await.ended_by.as_deref() == Some("vanished")
     })
     .await;
-    assert!(printed(&rig.run(OPERATOR, &["reconcile"]).await).contains("agree"));
+    let said = printed(&rig.run(OPERATOR, &["reconcile"]).await);
+    assert!(said.contains("no account without a lease"), "{said}");
     failed(&rig.run(BILLING, &["reconcile"]).await, 1);
     failed(&rig.run(OPERATOR, &["reconcile", "--target", "nowhere"]).await, 1);
     failed(&rig.run(OPERATOR, &["reconcile", "--adopt", "--revoke"]).await, 2);
