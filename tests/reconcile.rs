@@ -1,6 +1,7 @@
 //! What exists in a target against what the store knows: strays, accounts that vanished, rows that somebody edited, a store
 //! that is an older copy of itself.
 
+mod backup;
 mod edited;
 mod restored;
 mod strays;

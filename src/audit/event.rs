@@ -123,7 +123,7 @@ pub enum Event {
         target: String,
         /// Its name.
         account: String,
-        /// What was done: `revoked`, `held`, `reported`, `adopted`, `failed`.
+        /// What was done: `revoked`, `held`, `adopted`, `renewed`, `taken_over`, `failed`.
         done: String,
         /// Why.
         note: Option<String>,

@@ -135,7 +135,7 @@ fn target_rows(report: &TargetReport) -> Vec<[String; 5]> {
     }
     rows.extend(report.error.iter().map(|error| row("error", "", "", error)));
     if rows.is_empty() {
-        rows.push(row("nothing", "", "", "no account without a lease"));
+        rows.push(row("nothing", "", "", "leases and accounts agree"));
     }
     rows
 }

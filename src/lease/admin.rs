@@ -106,10 +106,10 @@ impl Broker {
         let mut after = None;
         loop {
             let lives = self.store.live_of_target(target, after, CLOSE_AT_ONCE).await?;
-            let Some((last, _)) = lives.last() else { break };
-            after = Some(*last);
+            let Some(last) = lives.last() else { break };
+            after = Some(last.id);
             closed += lives.len() as u64;
-            let forgotten = lives.into_iter().map(|(id, _)| Settled { id, outcome: Outcome::Forgotten });
+            let forgotten = lives.into_iter().map(|live| Settled { id: live.id, outcome: Outcome::Forgotten });
             self.store.settle(forgotten.collect(), now).await?;
             self.changes.outbox.notify_one();
         }

@@ -25,6 +25,7 @@ mod reaper;
 mod reconciler;
 mod reload;
 mod renew;
+mod restored;
 mod revoke;
 mod survey;
 mod takeover;

@@ -60,6 +60,7 @@ impl Broker {
         match self.survey_twice(target).await {
             Ok(found) => {
                 report.foreign = found.foreign;
+                self.surveys.with(&target.name, |known| known.caught_up = true);
                 if let Err(e) = self.treat(target, found, orders, &mut report).await {
                     report.error = Some(e.to_string());
                 }
@@ -85,6 +86,9 @@ impl Broker {
             // One that has a row is known, however new: its mint came through after its lease had ended.
             let unheard_of = Some(id) > boundary && self.store.get(id).await?.is_none();
             if unheard_of { newer.push(id) } else { older.push(id) }
+        }
+        if orders.strays == Some(StrayOrder::Adopt) && !orders.dry_run {
+            self.finish(target, found.unfinished, report).await?;
         }
         self.treat_newer(target, newer, orders, report).await?;
         if orders.dry_run {

@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use leasehold_sdk::{EngineError, LeaseId, Listing, Mark};
+use leasehold_sdk::{EngineError, LeaseId, Listed, Listing, Mark, Receipt};
 use tokio::sync::watch;
 
 use super::Broker;
+use super::restored::renewed_since;
 use crate::domain::lease::State;
 use crate::engine::TargetHandle;
-use crate::store::StoreError;
+use crate::store::{Live, StoreError};
 
 /// Accounts and leases read at once.
 const PAGE: usize = 1000;
@@ -20,9 +22,15 @@ const PAGE: usize = 1000;
 /// Pages of one survey: a target that lists for ever is not believed (law 7).
 const PAGES_MAX: usize = 10_000;
 
+/// The longest that a mint takes from its id to its row: of two at once, the one with the older id may be recorded later. So
+/// what is that little older than the newest lease of a store may be unknown to it, too.
+const ON_THE_WAY: Duration = Duration::from_secs(60);
+
 /// What is known of each target from its surveys.
 pub(super) struct Surveys {
-    /// The newest lease that the store knew when this broker started. A running store forgets nothing, so an account
+    /// The newest lease that the store knew when this broker started: none of those that it knew is being minted by it.
+    pub newest_at_start: Option<LeaseId>,
+    /// A little before the newest lease that the store knew when this broker started. A running store forgets nothing, so an account
     /// without a row that is newer tells of a past that this copy of the store has not seen.
     at_start: Option<LeaseId>,
     known: Mutex<BTreeMap<String, Known>>,
@@ -35,13 +43,16 @@ pub(super) struct Known {
     pub held: bool,
     /// The newest lease that the store is trusted to know of.
     pub boundary: Option<LeaseId>,
+    /// What was renewed since this copy of the store was written has been taken over: from then on it misses nothing.
+    pub caught_up: bool,
 }
 
 impl Surveys {
     /// What is known at start: the newest lease in the store, and the holds kept in it.
-    pub(super) fn new(at_start: Option<LeaseId>, holds: BTreeMap<String, Option<LeaseId>>) -> Self {
+    pub(super) fn new(newest: Option<LeaseId>, holds: BTreeMap<String, Option<LeaseId>>) -> Self {
+        let at_start = newest.map(|id| LeaseId::first_of(id.made_at().minus(ON_THE_WAY)));
         let known = holds.into_iter().map(|(target, boundary)| (target, Known::new(true, boundary))).collect();
-        Self { at_start, known: Mutex::new(known) }
+        Self { newest_at_start: newest, at_start, known: Mutex::new(known) }
     }
 
     pub(super) fn with<R>(&self, target: &str, f: impl FnOnce(&mut Known) -> R) -> R {
@@ -52,7 +63,7 @@ impl Surveys {
 
 impl Known {
     fn new(held: bool, boundary: Option<LeaseId>) -> Self {
-        Self { done: watch::Sender::new(false), held, boundary }
+        Self { done: watch::Sender::new(false), held, boundary, caught_up: false }
     }
 }
 
@@ -61,6 +72,8 @@ impl Known {
 pub(super) struct Survey {
     pub strays: BTreeSet<LeaseId>,
     pub vanished: BTreeSet<LeaseId>,
+    /// Leases that are being minted, or were when the store was last written, and whose accounts are there.
+    pub unfinished: BTreeMap<LeaseId, Receipt>,
     /// Accounts of our cluster under another store's tag.
     pub foreign: u64,
 }
@@ -92,6 +105,7 @@ impl Broker {
         Ok(Survey {
             strays: &first.strays & &second.strays,
             vanished: &first.vanished & &second.vanished,
+            unfinished: second.unfinished,
             foreign: second.foreign,
         })
     }
@@ -107,21 +121,22 @@ impl Broker {
                 Listing::NotListable => return Ok(Survey::default()),
                 Listing::Page { accounts, next } => (accounts, next),
             };
-            let mut listed = BTreeSet::new();
-            for account in accounts.into_iter().map(|a| a.account) {
+            let mut listed = BTreeMap::new();
+            for found in accounts {
+                let account = &found.account;
                 if account.cluster() == &mark.cluster && account.tag() == &mark.tag {
-                    listed.insert(account.lease());
+                    listed.insert(account.lease(), found);
                 } else {
                     survey.foreign += 1;
                 }
             }
             // By a page that does not move on, what lives would look vanished; and it would never end.
             let moves_on =
-                listed.first().is_none_or(|first| compared < Some(*first)) && (next.is_none() || next > cursor);
+                listed.keys().next().is_none_or(|first| compared < Some(*first)) && (next.is_none() || next > cursor);
             if !moves_on {
                 return Err(Blind::Target(EngineError::refused("it does not list its accounts in their order")));
             }
-            let last = listed.last().copied().or(compared);
+            let last = listed.keys().next_back().copied().or(compared);
             let up_to = if next.is_some() { last } else { None };
             if next.is_none() || up_to > compared {
                 self.compare(target, listed, compared, up_to, &mut survey).await.map_err(Blind::Store)?;
@@ -138,26 +153,29 @@ impl Broker {
     async fn compare(
         &self,
         target: &TargetHandle,
-        mut listed: BTreeSet<LeaseId>,
+        mut listed: BTreeMap<LeaseId, Listed>,
         mut after: Option<LeaseId>,
         up_to: Option<LeaseId>,
         survey: &mut Survey,
     ) -> Result<(), StoreError> {
         loop {
             let lives = self.store.live_of_target(&target.name, after, PAGE).await?;
-            let in_range = lives.iter().take_while(|(id, _)| up_to.is_none_or(|up_to| *id <= up_to));
-            for (id, state) in in_range {
-                if !listed.remove(id) && *state == State::Active {
-                    survey.vanished.insert(*id);
+            for live in lives.iter().take_while(|live| up_to.is_none_or(|up_to| live.id <= up_to)) {
+                match (listed.remove(&live.id), live.state) {
+                    (None, State::Active) => drop(survey.vanished.insert(live.id)),
+                    (Some(account), State::Active | State::Pending) => {
+                        self.compare_one(target, live, account, survey).await?;
+                    }
+                    _ => {}
                 }
             }
-            after = lives.last().map(|(id, _)| *id);
+            after = lives.last().map(|live| live.id);
             if after.is_none() || up_to.is_some_and(|up_to| after >= Some(up_to)) {
                 break;
             }
         }
         let strays_max = self.current().config.limits.strays_per_pass_max;
-        for id in listed {
+        for id in listed.into_keys() {
             // A target may list a million accounts of ours that nobody made: they are taken up bit by bit.
             if survey.strays.len() as u64 >= strays_max {
                 return Ok(());
@@ -166,6 +184,25 @@ impl Broker {
             let lives = self.store.get(id).await?.is_some_and(|row| row.lease.state.is_live());
             if !lives {
                 survey.strays.insert(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// What has both a row and an account. The row is read after the account, so that it can only be the newer of the two.
+    async fn compare_one(
+        &self,
+        target: &TargetHandle,
+        live: &Live,
+        account: Listed,
+        survey: &mut Survey,
+    ) -> Result<(), StoreError> {
+        let caught_up = self.surveys.with(&target.name, |known| known.caught_up);
+        match renewed_since(live, &account) {
+            Some(until) if !caught_up => self.catch_up(target, &account, until).await?,
+            _ => {
+                let being_minted = account.receipt.filter(|_| live.state == State::Pending);
+                survey.unfinished.extend(being_minted.map(|receipt| (live.id, receipt)));
             }
         }
         Ok(())

@@ -88,6 +88,17 @@ pub struct Filter {
     pub state: Option<State>,
 }
 
+/// A live lease, as far as whoever walks over all of them wants to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    /// Which.
+    pub id: LeaseId,
+    /// `pending`, `active` or `revoking`.
+    pub state: State,
+    /// The latest that its target may hold it to, by this store.
+    pub worst_case_until: Option<Timestamp>,
+}
+
 /// Leases: one at a time, and in lists.
 #[async_trait]
 pub trait Leases: Send + Sync {
@@ -138,14 +149,10 @@ pub trait Leases: Send + Sync {
     /// How many live leases match.
     async fn count_live(&self, filter: &Filter) -> Result<u64, StoreError>;
 
-    /// Live leases (pending, active, revoking) of a target and their states, oldest first, those newer than `after`: for
+    /// Live leases (pending, active, revoking) of a target, oldest first, those newer than `after`: for
     /// whoever walks over all of them.
-    async fn live_of_target(
-        &self,
-        target: &str,
-        after: Option<LeaseId>,
-        limit: usize,
-    ) -> Result<Vec<(LeaseId, State)>, StoreError>;
+    async fn live_of_target(&self, target: &str, after: Option<LeaseId>, limit: usize)
+    -> Result<Vec<Live>, StoreError>;
 }
 
 #[cfg(test)]

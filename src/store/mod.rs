@@ -24,7 +24,7 @@ pub use blocks::{Block, Blocks};
 pub use brokers::{Brokers, KnownBroker, Presence};
 pub use claims::{Claims, Outcome, Scope, Settled, Turn};
 pub use facts::{AuditHead, Facts};
-pub use leases::{Filter, Inserted, Leases, NewLease, Row, Visible};
+pub use leases::{Filter, Inserted, Leases, Live, NewLease, Row, Visible};
 pub use orders::{NewOrder, Order, OrderStep, Orders};
 pub use outbox::{LeaseChange, Outbox, OutboxEntry, OutboxLine};
 pub use sealed::{Sealed, SealedRow, SealedState};

@@ -4,7 +4,7 @@ use leasehold_identity::SpiffeId;
 use leasehold_sdk::{LeaseId, Receipt, Revocable, Timestamp};
 
 use super::{
-    Block, Filter, KnownBroker, NewOrder, Order, OutboxLine, Presence, Row, SealedRow, SealedState, StoreError,
+    Block, Filter, KnownBroker, Live, NewOrder, Order, OutboxLine, Presence, Row, SealedRow, SealedState, StoreError,
 };
 use crate::domain::lease::{EndedBy, Lease, State};
 use crate::seal::{KeyId, Sealed};
@@ -132,11 +132,13 @@ fn revocable(word: &str) -> Option<Revocable> {
         .find(|r| r.as_str() == word)
 }
 
-/// Reads which lease it is and how it stands.
-pub(super) fn id_and_state(row: &impl Cells) -> Result<(LeaseId, State), StoreError> {
+/// Reads a lease as whoever walks over all of them wants it.
+pub(super) fn live(row: &impl Cells) -> Result<Live, StoreError> {
     let (id, state) = (row.text("id")?, row.text("state")?);
     let bad = |what: &str| StoreError::Damaged(format!("lease {id:?}: its {what} cannot be read"));
-    Ok((id.parse().map_err(|_| bad("id"))?, State::parse(&state).ok_or_else(|| bad("state"))?))
+    let worst_case_until = row.maybe_time("worst_case_until")?;
+    let state = State::parse(&state).ok_or_else(|| bad("state"))?;
+    Ok(Live { id: id.parse().map_err(|_| bad("id"))?, state, worst_case_until })
 }
 
 /// Reads the columns of an order; what is left of it is another question.

@@ -34,7 +34,7 @@ labels! {
     TargetDone {
         /// The target's name.
         target: String,
-        /// `revoked`, `held`, `reported`, `adopted`, `failed`.
+        /// `revoked`, `held`, `adopted`, `renewed`, `taken_over`, `failed`.
         done: &'static str,
     }
     /// What a target's circuit became.

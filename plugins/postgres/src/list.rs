@@ -1,9 +1,10 @@
 //! What carries our mark.
 
-use leasehold_sdk::{EngineError, Listed, Listing, Mark};
+use leasehold_sdk::{EngineError, Listed, Listing, Mark, Timestamp};
 use sqlx::Row;
 
 use crate::engine::{Target, mark_name};
+use crate::plan::OidReceipt;
 use crate::quote::quote_literal;
 
 /// Most accounts in one page, whatever is asked.
@@ -31,7 +32,10 @@ pub(crate) async fn list(
         let oid: i64 = row.try_get("oid").map_err(read)?;
         // Somebody may have put other roles into the group; they are none of ours.
         if let Ok(account) = name.parse() {
-            accounts.push(Listed { account, id: Some(oid.to_string()) });
+            let receipt = u32::try_from(oid).ok().map(|oid| OidReceipt { oid }.into_receipt());
+            let until_ms: Option<i64> = row.try_get("until_ms").unwrap_or_default();
+            let expires_at = until_ms.map(Timestamp::from_unix_ms);
+            accounts.push(Listed { account, id: Some(oid.to_string()), expires_at, receipt });
         }
         last = Some(name);
     }
@@ -44,7 +48,9 @@ fn page_sql(mark: &Mark, after: Option<&str>, limit: usize) -> Result<String, En
     let after = quote_literal(after.unwrap_or(""))?;
     // From 16 on one membership may be granted several times, by different grantors.
     Ok(format!(
-        "SELECT r.rolname::pg_catalog.text AS name, r.oid::pg_catalog.int8 AS oid FROM pg_catalog.pg_roles AS r \
+        "SELECT r.rolname::pg_catalog.text AS name, r.oid::pg_catalog.int8 AS oid, \
+         CASE WHEN pg_catalog.isfinite(r.rolvaliduntil) THEN (pg_catalog.date_part('epoch', r.rolvaliduntil) \
+         OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 END AS until_ms FROM pg_catalog.pg_roles AS r \
          WHERE r.rolname OPERATOR(pg_catalog.>) {after}::pg_catalog.name AND EXISTS (SELECT 1 \
          FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_roles AS g ON g.oid OPERATOR(pg_catalog.=) m.roleid \
          WHERE m.member OPERATOR(pg_catalog.=) r.oid AND g.rolname OPERATOR(pg_catalog.=) {group}::pg_catalog.name) \

@@ -276,4 +276,8 @@ pub struct Listed {
     pub account: AccountName,
     /// The target's own id for it, if it has one.
     pub id: Option<String>,
+    /// When it ends by the target's own clock, if it does.
+    pub expires_at: Option<Timestamp>,
+    /// The receipt that its mint would have answered with, if that can be told from what is listed.
+    pub receipt: Option<Receipt>,
 }

@@ -50,6 +50,12 @@ impl LeaseId {
         Self(uuid::Builder::from_unix_timestamp_millis(ms, &random::bytes()).into_uuid().into_bytes())
     }
 
+    /// The first id that carries `at`: a bound to compare with, and no lease's.
+    pub fn first_of(at: Timestamp) -> Self {
+        let ms = u64::try_from(at.unix_ms()).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(ms, &[0; 10]).into_uuid().into_bytes())
+    }
+
     /// When the id was made, by the clock of the broker that made it.
     pub fn made_at(&self) -> Timestamp {
         let mut ms = [0u8; 8];

@@ -72,11 +72,13 @@ async fn lists_show_what_is_visible_newest_first(store: &dyn Store) {
 async fn walked_by_target(store: &dyn Store, leases: &[Lease]) {
     let of_t0: Vec<_> = leases.iter().filter(|l| l.target == "t0").map(|l| l.id).collect();
     let first = store.live_of_target("t0", None, 3).await.unwrap();
-    assert_eq!(first.iter().map(|(id, _)| *id).collect::<Vec<_>>(), of_t0[..3]);
-    let states: Vec<_> = store.live_of_target("t0", None, 100).await.unwrap().into_iter().map(|(_, s)| s).collect();
+    assert_eq!(first.iter().map(|live| live.id).collect::<Vec<_>>(), of_t0[..3]);
+    let states: Vec<_> =
+        store.live_of_target("t0", None, 100).await.unwrap().into_iter().map(|live| live.state).collect();
     assert_eq!(states.iter().filter(|s| **s == State::Revoking).count(), 1);
+    assert_eq!(first[0].worst_case_until, Some(at(10_000)));
     let rest = store.live_of_target("t0", Some(of_t0[2]), 100).await.unwrap();
-    assert_eq!(rest.iter().map(|(id, _)| *id).collect::<Vec<_>>(), of_t0[3..]);
+    assert_eq!(rest.iter().map(|live| live.id).collect::<Vec<_>>(), of_t0[3..]);
     assert_eq!(store.count_live(&filter(Some("r1"), None, None, None)).await.unwrap(), 3);
     assert_eq!(store.count_live(&filter(Some("r1"), None, Some("w1"), None)).await.unwrap(), 1);
     assert_eq!(store.count_live(&filter(None, None, None, Some(State::Active))).await.unwrap(), 8);

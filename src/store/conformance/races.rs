@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use leasehold_sdk::LeaseId;
 
-use super::super::{Inserted, NewLease, Outcome, Scope, Settled, Store, Turn};
+use super::super::{Inserted, Live, NewLease, Outcome, Scope, Settled, Store, Turn};
 use super::{active, at, at_once, new_lease, pending, receipt, shared};
 use crate::domain::lease::{EndedBy, State};
 
@@ -61,7 +61,7 @@ async fn a_cap_is_never_passed(store: Arc<dyn Store>) {
     assert_eq!(insert("empty", 0).await, Inserted::CapReached);
     assert_eq!(insert("r", 5).await, Inserted::CapReached);
     // An ended lease frees its place; one that is still being ended does not.
-    let of_r = store.live_of_target("t", None, 1).await.unwrap().remove(0).0;
+    let of_r = store.live_of_target("t", None, 1).await.unwrap().remove(0).id;
     store.end(of_r, EndedBy::Caller, at(0)).await.unwrap();
     assert_eq!(insert("r", 5).await, Inserted::CapReached);
     store.settle(vec![Settled { id: of_r, outcome: Outcome::Dead }], at(1)).await.unwrap();
@@ -85,7 +85,7 @@ async fn a_due_replacement_passes_the_cap_once(store: Arc<dyn Store>) {
     let all = at_once(10, |_| follow("r", "a", old)).await;
     assert_eq!(all.iter().filter(|i| **i == Inserted::Recorded).count(), 1);
     // The one that followed failed and is closed: another may follow.
-    for (id, state) in store.live_of_target("t", None, 100).await.unwrap() {
+    for Live { id, state, .. } in store.live_of_target("t", None, 100).await.unwrap() {
         if state == State::Pending && id != idle {
             store.close_unmade(id, at(1)).await.unwrap();
         }

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use leasehold_sdk::{LeaseId, Receipt, Timestamp};
 use sqlx::PgConnection;
 
-use super::super::{Filter, Inserted, Leases, NewLease, Row, StoreError, Visible};
+use super::super::{Filter, Inserted, Leases, Live, NewLease, Row, StoreError, Visible};
 use super::Postgres;
 use super::outcome::failed;
 use super::{changes, query, records, rows};
-use crate::domain::lease::{EndedBy, Lease, State};
+use crate::domain::lease::{EndedBy, Lease};
 
 #[async_trait]
 impl Leases for Postgres {
@@ -82,7 +82,7 @@ impl Leases for Postgres {
         target: &str,
         after: Option<LeaseId>,
         limit: usize,
-    ) -> Result<Vec<(LeaseId, State)>, StoreError> {
+    ) -> Result<Vec<Live>, StoreError> {
         self.within(async {
             let found = sqlx::query(LIVE_OF_TARGET)
                 .bind(target)
@@ -91,14 +91,13 @@ impl Leases for Postgres {
                 .fetch_all(&mut *self.db().await?)
                 .await
                 .map_err(failed)?;
-            found.iter().map(rows::id_and_state).collect()
+            found.iter().map(rows::live).collect()
         })
         .await
     }
 }
 
-pub(super) const LIVE_OF_TARGET: &str =
-    "SELECT id, state FROM leases WHERE target = $1 AND ended_at IS NULL AND id > $2 ORDER BY id LIMIT $3";
+pub(super) const LIVE_OF_TARGET: &str = "SELECT id, state, worst_case_until FROM leases WHERE target = $1 AND ended_at IS NULL AND id > $2 ORDER BY id LIMIT $3";
 
 /// The row of `id`.
 pub(super) async fn row(db: &mut PgConnection, id: LeaseId) -> Result<Option<Row>, StoreError> {

@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use leasehold_sdk::{LeaseId, Receipt, Timestamp};
 use sqlx::SqliteConnection;
 
-use super::super::{Filter, Inserted, Leases, NewLease, Row, StoreError, Visible};
+use super::super::{Filter, Inserted, Leases, Live, NewLease, Row, StoreError, Visible};
 use super::Sqlite;
 use super::changes::{Activate, Announce, End, Renew};
 use super::outcome::failed;
 use super::query;
 use super::records::{Adopt, CloseUnmade, Insert};
 use super::rows;
-use crate::domain::lease::{EndedBy, Lease, State};
+use crate::domain::lease::{EndedBy, Lease};
 
 #[async_trait]
 impl Leases for Sqlite {
@@ -87,7 +87,7 @@ impl Leases for Sqlite {
         target: &str,
         after: Option<LeaseId>,
         limit: usize,
-    ) -> Result<Vec<(LeaseId, State)>, StoreError> {
+    ) -> Result<Vec<Live>, StoreError> {
         let mut db = self.reader().await?;
         let found = sqlx::query(LIVE_OF_TARGET)
             .bind(target)
@@ -96,11 +96,11 @@ impl Leases for Sqlite {
             .fetch_all(&mut *db)
             .await
             .map_err(failed)?;
-        found.iter().map(rows::id_and_state).collect()
+        found.iter().map(rows::live).collect()
     }
 }
 
-pub(super) const LIVE_OF_TARGET: &str = "SELECT id, state FROM leases INDEXED BY leases_live_of_target \
+pub(super) const LIVE_OF_TARGET: &str = "SELECT id, state, worst_case_until FROM leases INDEXED BY leases_live_of_target \
     WHERE target = ?1 AND ended_at IS NULL AND id > ?2 ORDER BY id LIMIT ?3";
 
 /// The row of `id`.

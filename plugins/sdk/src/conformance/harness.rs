@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{Probe, Subject};
 use crate::{
-    AccountName, Caller, Engine, EngineError, Fingerprint, LeaseId, Listing, MintOrder, Minted, Plan, PlanRequest,
-    Receipt, RevokeOrder, RoleSettings, Timestamp, clock,
+    AccountName, Caller, Engine, EngineError, Fingerprint, LeaseId, Listed, Listing, MintOrder, Minted, Plan,
+    PlanRequest, Receipt, RevokeOrder, RoleSettings, Timestamp, clock,
 };
 
 /// How long anything in the suite may take.
@@ -96,13 +96,18 @@ impl<'a> Harness<'a> {
 
     /// All accounts that the engine lists, in pages of `limit`; `None` when the target has no list.
     pub(super) async fn list(&self, limit: usize) -> Option<Vec<AccountName>> {
+        Some(self.listed(limit).await?.into_iter().map(|listed| listed.account).collect())
+    }
+
+    /// The same with all that is told of them.
+    pub(super) async fn listed(&self, limit: usize) -> Option<Vec<Listed>> {
         let (mut all, mut after) = (Vec::new(), None);
         loop {
             match self.engine().list(self.subject.mark(), after.as_deref(), limit).await.expect("a list") {
                 Listing::NotListable => return None,
                 Listing::Page { accounts, next } => {
                     assert!(accounts.len() <= limit, "a page of {} where {limit} were asked", accounts.len());
-                    all.extend(accounts.into_iter().map(|l| l.account));
+                    all.extend(accounts);
                     after = next;
                 }
             }
