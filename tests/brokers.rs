@@ -158,3 +158,31 @@ async fn of_two_processes_with_one_id_the_later_works() {
     mint(&stage.client(first, BILLING), "10m").await.map(drop).expect_err("it hands nothing out");
     mint(&stage.client(&later, BILLING), "10m").await.map(drop).expect("the later one does");
 }
+
+/// Another broker was upgraded by two versions: what this one would write may be wrong by now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_whose_store_became_too_new_says_so_and_hands_nothing_out() {
+    let pg = PgFixture::shared(leasehold_testkit::distribution()).await;
+    let mut stage = Stage::new(pg.same(), Rights::CreateRole).await.with_target("ttl = \"10m\"");
+    let store = PgFixture::on(pg.server().clone()).await;
+    let admin = store.superuser_admin().await;
+    stage.config = stage.config.postgres_store(&admin.url, &admin.password);
+    let broker = stage.broker().await;
+    let ready = async |status: u16, says: &'static str| {
+        wait_until(SOON, says, || async {
+            broker.ops("/readyz").await.is_ok_and(|(s, body)| s == status && body.contains(says))
+        })
+        .await;
+    };
+    ready(200, "ready").await;
+    let set = async |version: i64| {
+        let set = format!("UPDATE store SET schema_version = {version}");
+        store.superuser().await.execute(&set).await.expect("change the version");
+    };
+    set(3).await;
+    ready(503, "schema is of version 3").await;
+    mint(&stage.client(&broker, BILLING), "10m").await.map(drop).expect_err("it hands nothing out");
+    set(2).await;
+    ready(200, "ready").await;
+    mint(&stage.client(&broker, BILLING), "10m").await.map(drop).expect("one version ahead is fine");
+}

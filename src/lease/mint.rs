@@ -48,9 +48,8 @@ impl Broker {
         request: &RequestId,
         ask: MintAsk,
     ) -> Result<Issued, Failure> {
-        if self.is_displaced() {
-            let why = "another process runs under its id".into();
-            return Err(Failure::Busy { why, limit: None, retry_after: COME_AGAIN });
+        if let Some(why) = self.unfit() {
+            return Err(Failure::Busy { why: why.to_string(), limit: None, retry_after: COME_AGAIN });
         }
         if self.is_stopping() {
             return Err(Failure::Busy { why: "it is stopping".into(), limit: None, retry_after: COME_AGAIN });

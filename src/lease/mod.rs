@@ -35,7 +35,7 @@ mod view;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use leasehold_sdk::{Credential, LeaseId, Timestamp};
 use tokio::sync::{Mutex, oneshot};
 
@@ -82,8 +82,8 @@ pub struct Broker {
     custody: Custody,
     /// What this broker says of itself to the others.
     presence: Presence,
-    /// Another process runs under the same id.
-    displaced: AtomicBool,
+    /// Why this broker must leave the store alone, if it must.
+    unfit: ArcSwapOption<String>,
     blocked: ArcSwap<Blocked>,
     tasks: Tasks,
     stopping: AtomicBool,
@@ -225,8 +225,8 @@ impl Broker {
         if let Some(why) = self.clock.trouble() {
             problems.push(("clock", why));
         }
-        if self.is_displaced() {
-            problems.push(("broker", "another process runs under this broker's id; the log has more".to_owned()));
+        if let Some(why) = self.unfit() {
+            problems.push(("broker", why.to_string()));
         }
         if self.is_stopping() {
             problems.push(("broker", "it is stopping".to_owned()));

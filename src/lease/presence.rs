@@ -1,7 +1,7 @@
 //! The brokers of one store: each says every two seconds that it is alive. What a dead one was ending is taken over by whoever
 //! notices first; there is no leader to lose.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_sdk::Timestamp;
@@ -10,7 +10,7 @@ use super::authorize::Deed;
 use super::{Broker, Failure, RequestId};
 use crate::domain::caller::Caller;
 use crate::domain::grant::Action;
-use crate::store::{KnownBroker, Presence, StoreError};
+use crate::store::{self, KnownBroker, Presence, StoreError};
 
 /// A broker that was not seen for so long is dead: four of its beats were missed.
 const DEAD_AFTER: Duration = Duration::from_secs(8);
@@ -37,11 +37,15 @@ impl Broker {
     /// Says that this broker is alive, and takes over what the dead have left.
     pub(super) async fn beat(&self) -> Result<(), StoreError> {
         let presence = Presence { config_hash: self.current().config.hash.clone(), ..self.presence.clone() };
-        let has_the_place = self.store.beat(&presence).await?;
-        if self.displaced.swap(!has_the_place, Ordering::AcqRel) == has_the_place && !has_the_place {
-            tracing::error!(id = %presence.id,
-                "another process runs under this broker's id: its data_dir was copied. This one neither mints nor reaps any more");
+        let unfit = match store::overlaps(self.store.schema_version().await?) {
+            Err(e) => Some(e.to_string()),
+            Ok(()) if self.store.beat(&presence).await? => None,
+            Ok(()) => Some("another process runs under this broker's id: its data_dir was copied".to_owned()),
+        };
+        if let (Some(why), None) = (&unfit, self.unfit()) {
+            tracing::error!(id = %presence.id, why, "this broker neither mints nor reaps any more");
         }
+        self.unfit.store(unfit.map(Arc::new));
         let now = self.store.clock().await?;
         let taken = self.store.take_over(before(now, DEAD_AFTER)).await?;
         if taken > 0 {
@@ -53,9 +57,9 @@ impl Broker {
         Ok(())
     }
 
-    /// Whether another process has this broker's place.
-    pub(super) fn is_displaced(&self) -> bool {
-        self.displaced.load(Ordering::Acquire)
+    /// Why this broker neither mints nor reaps, if so: another process has its place, or the store has become too new for it.
+    pub(super) fn unfit(&self) -> Option<Arc<String>> {
+        self.unfit.load_full()
     }
 
     /// The brokers of the store.

@@ -111,7 +111,10 @@ impl Broker {
 
     /// Whether nothing is ended in the target just because its time is up.
     fn holds_expiry(&self, target: &str) -> bool {
-        self.is_displaced() || self.clock.trouble().is_some() || self.clock.held_for().is_some() || self.is_held(target)
+        self.unfit().is_some()
+            || self.clock.trouble().is_some()
+            || self.clock.held_for().is_some()
+            || self.is_held(target)
     }
 
     async fn end_in_target(

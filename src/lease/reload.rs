@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use leasehold_sdk::{EngineError, clock};
 use tokio::sync::Mutex;
 
@@ -100,7 +100,7 @@ impl Broker {
             clock,
             chain: presence.chain.clone(),
             presence,
-            displaced: AtomicBool::new(false),
+            unfit: ArcSwapOption::empty(),
             blocked: ArcSwap::default(),
             own_id,
         });

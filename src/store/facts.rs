@@ -13,6 +13,9 @@ pub trait Facts: Send + Sync {
     /// The tag made with the store.
     fn tag(&self) -> &StoreTag;
 
+    /// The version of its schema: another broker may have raised it since it was opened.
+    async fn schema_version(&self) -> Result<i64, StoreError>;
+
     /// The store's own clock. A SQLite store's is its host's.
     async fn clock(&self) -> Result<Timestamp, StoreError>;
 

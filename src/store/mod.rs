@@ -33,6 +33,29 @@ pub use sealed::{Sealed, SealedRow, SealedState};
 pub trait Store: Leases + Claims + Orders + Blocks + Brokers + Facts + Outbox + Sealed {}
 impl<T: Leases + Claims + Orders + Blocks + Brokers + Facts + Outbox + Sealed> Store for T {}
 
+/// The version of the schema that this program makes. A program works with stores of this version and of the one before and
+/// after it, so that brokers can be replaced one after the other: what one version takes away, none may have needed since the
+/// version before.
+pub const SCHEMA_VERSION: i64 = 1;
+
+/// Whether a program of ours may work on a store of this version.
+///
+/// # Errors
+/// [`StoreError::NotOurs`] that says what to do.
+pub fn overlaps(version: i64) -> Result<(), StoreError> {
+    if (version - SCHEMA_VERSION).abs() <= 1 {
+        return Ok(());
+    }
+    let (age, todo) = if version > SCHEMA_VERSION {
+        ("newer", "run the program that made it, or one version older")
+    } else {
+        ("older", "upgrade version by version, each started once")
+    };
+    Err(StoreError::NotOurs(format!(
+        "its schema is of version {version}, {age} than this program's {SCHEMA_VERSION} by more than one: {todo}"
+    )))
+}
+
 /// Who opens a store.
 #[derive(Debug, Clone)]
 pub struct Opener {

@@ -51,6 +51,14 @@ impl Facts for Postgres {
         &self.tag
     }
 
+    async fn schema_version(&self) -> Result<i64, StoreError> {
+        self.within(async {
+            let version = sqlx::query_scalar("SELECT schema_version FROM store");
+            version.fetch_one(&mut *self.db().await?).await.map_err(failed)
+        })
+        .await
+    }
+
     async fn clock(&self) -> Result<Timestamp, StoreError> {
         self.within(async {
             let ms = sqlx::query_scalar(concat!("SELECT ", clock!())).fetch_one(&mut *self.db().await?).await;

@@ -6,18 +6,37 @@ use leasehold_sdk::random;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{PgConnection, PgPool};
 
-use super::super::StoreError;
+use super::super::{SCHEMA_VERSION, StoreError, overlaps};
 use super::outcome::failed;
 
 /// The schema, in the steps by which it grew. Without the library's lock, which is one of a session: not all databases that
-/// take this schema have those. Each step is one statement that may run twice.
-static MIGRATIONS: Migrator = Migrator { locking: false, ..sqlx::migrate!("migrations/postgres") };
+/// take this schema have those. Each step is one statement that may run twice. Steps that it does not know are those of the
+/// next version, which only ever adds.
+static MIGRATIONS: Migrator =
+    Migrator { locking: false, ignore_missing: true, ..sqlx::migrate!("migrations/postgres") };
 
 /// How often a broker tries again that met another one at the same step.
 const TRIES: u32 = 100;
 
 /// Runs what is missing. Of brokers that start at once one wins each step; the others find it done when they try again.
 pub(super) async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
+    version_fits(pool).await?;
+    run(pool).await?;
+    let raise = "UPDATE store SET schema_version = $1 WHERE schema_version < $1";
+    sqlx::query(raise).bind(SCHEMA_VERSION).execute(pool).await.map(drop).map_err(failed)
+}
+
+/// Looked at before anything is changed. An empty database has no version yet.
+async fn version_fits(pool: &PgPool) -> Result<(), StoreError> {
+    match sqlx::query_scalar("SELECT schema_version FROM store").fetch_optional(pool).await {
+        Ok(version) => version.map_or(Ok(()), overlaps),
+        // 42P01: undefined_table.
+        Err(e) if e.as_database_error().is_some_and(|e| e.code().as_deref() == Some("42P01")) => Ok(()),
+        Err(e) => Err(failed(e)),
+    }
+}
+
+async fn run(pool: &PgPool) -> Result<(), StoreError> {
     for _ in 1..TRIES {
         match MIGRATIONS.run(pool).await {
             Ok(()) => return Ok(()),

@@ -39,6 +39,11 @@ impl Facts for Sqlite {
         &self.tag
     }
 
+    async fn schema_version(&self) -> Result<i64, StoreError> {
+        let mut db = self.reader().await?;
+        sqlx::query_scalar("SELECT schema_version FROM store").fetch_one(&mut *db).await.map_err(failed)
+    }
+
     async fn clock(&self) -> Result<Timestamp, StoreError> {
         Ok(clock::wall())
     }

@@ -9,11 +9,12 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 
-use super::super::StoreError;
+use super::super::{SCHEMA_VERSION, StoreError, overlaps};
 use super::outcome::failed;
 
 /// The schema, in the steps by which it grew.
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+/// Steps that it does not know are those of the next version, which only ever adds.
+static MIGRATIONS: Migrator = Migrator { ignore_missing: true, ..sqlx::migrate!("migrations/sqlite") };
 
 /// How long to wait for a lock that another program, such as an operator's `sqlite3`, holds on the database.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -94,7 +95,12 @@ pub(super) fn readers(options: &SqliteConnectOptions) -> SqlitePool {
 
 /// Brings the schema up to date.
 pub(super) async fn migrate(db: &mut SqliteConnection) -> Result<(), StoreError> {
-    MIGRATIONS.run(db).await.map_err(|e| match e {
+    let there = "SELECT count(*) FROM sqlite_schema WHERE name = 'store'";
+    if sqlx::query_scalar(there).fetch_one(&mut *db).await.map(|n: i64| n > 0).map_err(failed)? {
+        let version = sqlx::query_scalar("SELECT schema_version FROM store").fetch_optional(&mut *db).await;
+        version.map_err(failed)?.map_or(Ok(()), overlaps)?;
+    }
+    MIGRATIONS.run(&mut *db).await.map_err(|e| match e {
         MigrateError::VersionMissing(v) | MigrateError::VersionTooNew(v, _) => StoreError::NotOurs(format!(
             "its schema has step {v}, which this program does not know: a newer leasehold made it; run that one, or a newer"
         )),
@@ -103,5 +109,7 @@ pub(super) async fn migrate(db: &mut SqliteConnection) -> Result<(), StoreError>
         )),
         MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => failed(e),
         other => StoreError::Damaged(other.to_string()),
-    })
+    })?;
+    let raise = sqlx::query("UPDATE store SET schema_version = ?1 WHERE schema_version < ?1").bind(SCHEMA_VERSION);
+    raise.execute(db).await.map(drop).map_err(failed)
 }

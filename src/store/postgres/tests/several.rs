@@ -7,7 +7,8 @@ use leasehold_sdk::{LeaseId, Timestamp};
 
 use super::super::super::conformance::{active, at, at_once, identity, new_lease, pending};
 use super::super::super::{
-    Block, Blocks, Brokers, Claims, Facts, Inserted, Leases, NewLease, Outbox, Outcome, Presence, Scope, Settled, Turn,
+    Block, Blocks, Brokers, Claims, Facts, Inserted, Leases, NewLease, Outbox, Outcome, Presence, SCHEMA_VERSION,
+    Scope, Settled, Turn,
 };
 use super::*;
 use crate::domain::lease::{EndedBy, State};
@@ -148,11 +149,17 @@ async fn a_foreign_store_is_refused(postgres: Installation) {
     let refusal = Postgres::open(ground.link("s"), &other, &Limits::default()).await.err().unwrap().to_string();
     assert!(refusal.contains("\"test\"") && refusal.contains("\"other\""), "{refusal}");
     let mut session = ground.session().await;
-    let newer = "INSERT INTO s._sqlx_migrations (version, description, success, checksum, execution_time) \
-                 VALUES (9999, 'later', true, '\\x00', 0)";
-    session.execute(newer).await.unwrap();
-    let refusal = ground.try_open("s", "b1").await.err().unwrap().to_string();
-    assert!(refusal.contains("newer"), "{refusal}");
+    for (version, opens) in [(SCHEMA_VERSION + 1, true), (SCHEMA_VERSION + 2, false), (SCHEMA_VERSION - 2, false)] {
+        let version = format!("UPDATE s.store SET schema_version = {version}");
+        session.execute(&version).await.unwrap();
+        let step = "INSERT INTO s._sqlx_migrations (version, description, success, checksum, execution_time) \
+                    VALUES (9999, 'later', true, '\\x00', 0) ON CONFLICT DO NOTHING";
+        session.execute(step).await.unwrap();
+        match ground.try_open("s", "b1").await {
+            Ok(_) => assert!(opens, "{version}"),
+            Err(e) => assert!(!opens && e.to_string().contains("by more than one"), "{version}: {e}"),
+        }
+    }
 }
 
 async fn blocks_are_kept(postgres: Installation) {

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use super::super::super::Facts;
+use super::super::super::{Facts, SCHEMA_VERSION};
 use super::*;
 
 fn refusal(opened: Result<Sqlite, StoreError>) -> String {
@@ -72,16 +72,21 @@ async fn another_clusters_store_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_newer_programs_store_is_refused() {
+async fn a_store_of_more_than_one_version_ahead_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.db");
     let store = open(&path).await.unwrap();
-    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-                 VALUES (9999, 'later', true, x'00', 1)";
-    store.write(Raw(newer)).await.unwrap();
+    let step = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                VALUES (9999, 'later', true, x'00', 1)";
+    store.write(Raw(step)).await.unwrap();
+    store.write(Raw("UPDATE store SET schema_version = schema_version + 1")).await.unwrap();
+    store.close().await;
+    let store = open(&path).await.unwrap();
+    assert_eq!(store.schema_version().await.unwrap(), SCHEMA_VERSION + 1, "one version of overlap, and it stays");
+    store.write(Raw("UPDATE store SET schema_version = schema_version + 1")).await.unwrap();
     store.close().await;
     let why = refusal(open(&path).await);
-    assert!(why.contains("9999") && why.contains("newer leasehold"), "{why}");
+    assert!(why.contains("version 3, newer"), "{why}");
 }
 
 #[tokio::test]
