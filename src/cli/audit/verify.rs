@@ -83,7 +83,11 @@ fn present_file(config: &Config) -> anyhow::Result<PathBuf> {
 }
 
 async fn known_head(config: &Config) -> anyhow::Result<(String, AuditHead)> {
-    let heads = store::audit_heads(config).await?;
+    let mut heads = store::audit_heads(config).await?;
+    // Each broker of a store has a chain of its own; this file is of the one whose data_dir is configured.
+    if let Ok(id) = std::fs::read_to_string(config.broker.data_dir.join("broker.id")) {
+        heads.retain(|(chain, _)| chain.ends_with(&format!("-{}", id.trim_end())));
+    }
     match <[_; 1]>::try_from(heads) {
         Ok([head]) => Ok(head),
         Err(none) if none.is_empty() => bail!("the store {} knows of no audit log yet", store::name(config)),
