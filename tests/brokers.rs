@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use leasehold_client::ClientError;
+use leasehold_sdk::{Timestamp, clock};
 use leasehold_testkit::{Broker, Installation, PgFixture, wait_until};
 use tempfile::TempDir;
 
@@ -185,4 +186,34 @@ async fn a_broker_whose_store_became_too_new_says_so_and_hands_nothing_out() {
     set(2).await;
     ready(200, "ready").await;
     mint(&stage.client(&broker, BILLING), "10m").await.map(drop).expect("one version ahead is fine");
+}
+
+/// What one broker holds, the others hold too, and what an operator releases on one is released on all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_is_everybodys() {
+    let pg = PgFixture::shared(leasehold_testkit::distribution()).await;
+    let mut stage = Stage::new(pg.same(), Rights::CreateRole).await.with_target("ttl = \"10m\"");
+    let store = PgFixture::on(pg.server().clone()).await;
+    let admin = store.superuser_admin().await;
+    stage.config = stage.config.postgres_store(&admin.url, &admin.password);
+    let one = stage.broker().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let two = ground::start(ground::options(&stage.config.in_another_directory(dir.path()))).await;
+    let short = mint(&stage.client(&two, BILLING), "20s").await.expect("a mint");
+    let mut session = stage.session(&short).await;
+    // As a broker writes it that finds accounts which the store does not know.
+    let hold = format!("INSERT INTO holds (target, newest) VALUES ('{}', NULL)", ground::TARGET);
+    store.superuser().await.execute(&hold).await.expect("hold the target");
+    wait_until(SOON, "both brokers to hear of it", || async {
+        [&one, &two].iter().all(|broker| broker.logs().contains("another broker found accounts"))
+    })
+    .await;
+    let expires: Timestamp = short.lease.expires_at.parse().expect("a time");
+    assert!(clock::wall() < expires, "too slow a machine for this test");
+    let later = expires.plus(Duration::from_secs(3));
+    wait_until(SOON, "its end to be three seconds ago", || async { clock::wall() > later }).await;
+    assert!(session.is_alive().await, "nothing is ended by itself while the target is held");
+    store.superuser().await.execute("DELETE FROM holds").await.expect("release it");
+    session.wait_until_dead(SOON).await;
+    stage.over(&one, &short.lease.id).await;
 }

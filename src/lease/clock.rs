@@ -79,12 +79,14 @@ impl BrokerClock {
     /// # Errors
     /// When the store cannot be read.
     pub async fn compare(&self, store: &dyn Facts, limits: &Limits) -> Result<i64, StoreError> {
-        Ok(self.follow(store.clock().await?, limits))
+        Ok(self.follow(store.clock().await?, clock::wall(), limits))
     }
 
-    fn follow(&self, raw: Timestamp, limits: &Limits) -> i64 {
+    /// `own` is the clock of this host: by it certificates are judged.
+    fn follow(&self, raw: Timestamp, own: Timestamp, limits: &Limits) -> i64 {
         let skew_ms = raw.unix_ms().saturating_sub(self.now().unix_ms());
         let off = skew_ms.unsigned_abs() > limits.clock_skew_milliseconds_max;
+        let own_skew_ms = own.unix_ms().saturating_sub(raw.unix_ms());
         self.with(|s| {
             if off {
                 s.trouble = Some(format!(
@@ -95,7 +97,13 @@ impl BrokerClock {
                 ));
                 return;
             }
-            s.trouble = None;
+            s.trouble = (own_skew_ms.unsigned_abs() > limits.clock_skew_milliseconds_max).then(|| {
+                format!(
+                    "the clock of this host is {} s {} of the store's: set it right",
+                    own_skew_ms.unsigned_abs() / 1000,
+                    if own_skew_ms > 0 { "ahead" } else { "behind" },
+                )
+            });
             if skew_ms > 0 {
                 s.anchor = s.anchor.plus(Duration::from_millis(skew_ms.unsigned_abs()));
             }
@@ -155,7 +163,7 @@ mod tests {
     #[test]
     fn a_small_step_forward_is_followed() {
         let clock = running();
-        clock.follow(stepped(&clock, 5000), &limits());
+        clock.follow(stepped(&clock, 5000), stepped(&clock, 5000), &limits());
         assert!(about(clock.now(), START.plus(Duration::from_secs(5))), "{}", clock.now());
         assert_eq!(clock.trouble(), None);
     }
@@ -164,7 +172,7 @@ mod tests {
     fn a_small_step_back_is_ignored() {
         let clock = running();
         let before = clock.now();
-        clock.follow(stepped(&clock, -5000), &limits());
+        clock.follow(stepped(&clock, -5000), stepped(&clock, -5000), &limits());
         assert!(clock.now() >= before, "time never goes back");
         assert_eq!(clock.trouble(), None);
     }
@@ -173,13 +181,26 @@ mod tests {
     fn a_large_step_is_trouble_until_it_is_undone_and_moves_nothing() {
         for by_ms in [60_000, -60_000, 30 * 86_400_000, -30 * 86_400_000] {
             let clock = running();
-            clock.follow(stepped(&clock, by_ms), &limits());
+            clock.follow(stepped(&clock, by_ms), stepped(&clock, by_ms), &limits());
             let why = clock.trouble().expect("trouble");
             assert!(why.contains(if by_ms > 0 { "ahead" } else { "behind" }), "{why}");
             assert!(about(clock.now(), START), "nothing falls due by a step: {}", clock.now());
             assert!(!clock.may_be_kept(), "a clock in trouble makes no mark");
-            clock.follow(stepped(&clock, 0), &limits());
+            clock.follow(stepped(&clock, 0), stepped(&clock, 0), &limits());
             assert_eq!((clock.trouble(), about(clock.now(), START)), (None, true));
+        }
+    }
+
+    #[test]
+    fn a_host_whose_own_clock_is_off_is_in_trouble_until_it_is_right() {
+        for by_ms in [60_000, -60_000] {
+            let clock = running();
+            clock.follow(stepped(&clock, 0), stepped(&clock, by_ms), &limits());
+            let why = clock.trouble().expect("trouble");
+            assert!(why.contains("of this host") && why.contains(if by_ms > 0 { "ahead" } else { "behind" }), "{why}");
+            assert!(about(clock.now(), START), "{}", clock.now());
+            clock.follow(stepped(&clock, 0), stepped(&clock, 0), &limits());
+            assert_eq!(clock.trouble(), None);
         }
     }
 
@@ -188,7 +209,7 @@ mod tests {
         let mark = START.plus(Duration::from_secs(3600));
         let (clock, jump) = BrokerClock::starting(START, mark);
         assert!(clock.now() >= mark && jump == Duration::ZERO);
-        clock.follow(START, &limits());
+        clock.follow(START, START, &limits());
         assert!(clock.trouble().is_some(), "an hour behind the mark is no time to work by");
     }
 

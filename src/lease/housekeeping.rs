@@ -98,6 +98,7 @@ impl Broker {
         self.end_idle_loops().await?;
         self.beat().await?;
         self.read_blocks().await?;
+        self.read_holds().await?;
         self.keep_admin_secrets().await?;
         self.rotate_what_is_due().await?;
         self.keep_marks().await

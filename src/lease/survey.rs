@@ -61,6 +61,14 @@ impl Surveys {
     }
 }
 
+impl Surveys {
+    /// The targets that this broker knows to be held.
+    fn held(&self) -> BTreeSet<String> {
+        let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter(|(_, known)| known.held).map(|(target, _)| target.clone()).collect()
+    }
+}
+
 impl Known {
     fn new(held: bool, boundary: Option<LeaseId>) -> Self {
         Self { done: watch::Sender::new(false), held, boundary, caught_up: false }
@@ -85,6 +93,22 @@ pub(super) enum Blind {
 }
 
 impl Broker {
+    /// Takes over what other brokers of the store have found, and what an operator has told them. A hold is in the store before
+    /// its broker knows of it: one that was known here and is not there any more has been released.
+    pub(super) async fn read_holds(&self) -> Result<(), StoreError> {
+        let known = self.surveys.held();
+        let holds = self.store.holds().await?;
+        for target in known.iter().filter(|target| !holds.contains_key(*target)) {
+            self.surveys.with(target, |known| known.held = false);
+            self.changes.bell(target).notify_waiters();
+        }
+        for target in holds.keys().filter(|target| !known.contains(*target)) {
+            tracing::error!(target_name = %target, "another broker found accounts that this store does not know: nothing is                 ended by itself in this target until an operator decides");
+            self.surveys.with(target, |known| known.held = true);
+        }
+        Ok(())
+    }
+
     /// Whether nothing is ended in the target until an operator says what its newer accounts are.
     pub(super) fn is_held(&self, target: &str) -> bool {
         self.surveys.with(target, |known| known.held)
