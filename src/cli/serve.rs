@@ -44,6 +44,7 @@ pub struct ServeArgs {
 /// What kept it from starting.
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     process::deny_dumps()?;
+    process::deny_driver_environment()?;
     logs::start(args.log_format)?;
     let instance = data_encoding::HEXLOWER.encode(&random::bytes::<4>());
     let file = args.config.config.as_path();

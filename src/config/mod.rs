@@ -9,6 +9,7 @@ mod reload;
 mod seal;
 mod section;
 mod server;
+mod store;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use leasehold_identity::IdentityConfig;
+use leasehold_pglink::{Address, Tls};
 use leasehold_sdk::{ClusterName, Engine, EngineKind, SecretSource};
 use serde::{Deserialize, Serialize};
 
@@ -129,7 +131,7 @@ impl Parts {
         let data_dir = broker.as_ref().map(|b| b.data_dir.as_path());
         let listen = server::listen(&root);
         let identity = identity::identity(&root, base);
-        let store = server::store(&root, base, data_dir);
+        let store = store::store(&root, base, data_dir);
         let seal = seal::seal(&root, base);
         let audit = server::audit(&root, base, data_dir);
         let limits = server::limits(&root);
@@ -200,14 +202,25 @@ pub enum StoreConfig {
     /// `sqlite://<path>`, for one broker.
     Sqlite(PathBuf),
     /// `postgres://<user>@<host>:<port>/<database>`, for any number of brokers.
-    Postgres {
-        /// Where it is and who we are there; without a password.
-        url: String,
-        /// Our password, read again when the server refuses the one we have.
-        password: Option<SecretSource>,
-        /// CA certificates in PEM by which the server is known. `None`: those of the public web.
-        ca: Option<PathBuf>,
-    },
+    Postgres(Box<PostgresStore>),
+}
+
+/// A store in a PostgreSQL server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresStore {
+    /// Where it is, and who we are there.
+    pub address: Address,
+    /// How the way to it is protected.
+    pub tls: Tls,
+    /// Our password, read again at each connect. `None`: it lets us in by certificate or peer.
+    pub password: Option<SecretSource>,
+}
+
+impl std::fmt::Display for PostgresStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Address { user, host, port, database } = &self.address;
+        write!(f, "postgres://{user}@{host}:{port}/{database}")
+    }
 }
 
 /// One `[[audit]]`.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use leasehold_sdk::{SettingError, Settings};
+use leasehold_sdk::{SecretSource, SettingError, Settings};
 use toml::de::{DeTable, DeValue};
 
 use super::document::{Document, Places, join};
@@ -175,6 +175,22 @@ impl<'a> Section<'a> {
             })
             .collect();
         Some(Field { value: items?, key: list.key, problems: self.problems })
+    }
+
+    /// Where a secret is: `{ file = "…" }` or `{ env = "…" }`; a relative path starts at `base`.
+    pub(super) fn secret(&self, key: &'static str, base: &std::path::Path) -> Option<SecretSource> {
+        let table = self.section(key)?;
+        let file = table.path("file", base).map(SecretSource::File);
+        let env = table.string("env").map(|name| SecretSource::Env(name.value.to_owned()));
+        let source = match (file, env) {
+            (Some(source), None) | (None, Some(source)) => Some(source),
+            _ => {
+                table.wrong("", "must have either file = \"…\" or env = \"…\"");
+                None
+            }
+        };
+        table.finish();
+        source
     }
 
     /// The table `key`.

@@ -1,13 +1,12 @@
-//! `[broker]`, `[listen]`, `[store]`, `[[audit]]` and `[limits]`: the broker itself.
+//! `[broker]`, `[listen]`, `[[audit]]` and `[limits]`: the broker itself.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use leasehold_sdk::SecretSource;
 use toml::de::DeValue;
 
 use super::section::{Field, Section, check_name, unknown};
-use super::{AuditSink, AuditTo, BrokerConfig, Listen, StoreConfig, value};
+use super::{AuditSink, AuditTo, BrokerConfig, Listen, value};
 use crate::limits::{self, LimitError, Limits};
 
 const API_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8443);
@@ -82,60 +81,6 @@ fn https_url(url: &str) -> Result<String, &'static str> {
     };
     let port_ok = port.parse::<u16>().is_ok_and(|p| p > 0) && port.bytes().all(|b| b.is_ascii_digit());
     if host_ok && port_ok { Ok(url.to_owned()) } else { Err(why) }
-}
-
-pub(super) fn store(root: &Section<'_>, base: &Path, data_dir: Option<&Path>) -> Option<StoreConfig> {
-    let section = root.section_or_empty("store");
-    let mut store = match section.has("url") {
-        true => section.string("url").and_then(|url| url.read(|url| store_url(url, base))),
-        false => data_dir.map(|dir| StoreConfig::Sqlite(dir.join("leasehold.db"))),
-    };
-    if let Some(StoreConfig::Postgres { password, ca, .. }) = &mut store {
-        *password = secret(&section, "password", base);
-        *ca = section.path("ca", base);
-    }
-    section.finish();
-    store
-}
-
-/// `{ file = "…" }` or `{ env = "…" }`.
-fn secret(section: &Section<'_>, key: &'static str, base: &Path) -> Option<SecretSource> {
-    let table = section.section(key)?;
-    let file = table.path("file", base).map(SecretSource::File);
-    let env = table.string("env").map(|name| SecretSource::Env(name.value.to_owned()));
-    let source = match (file, env) {
-        (Some(source), None) | (None, Some(source)) => Some(source),
-        _ => {
-            table.wrong("", "must have either file = \"…\" or env = \"…\"");
-            None
-        }
-    };
-    table.finish();
-    source
-}
-
-/// The URL is never repeated in an error: it may hold a password.
-fn store_url(url: &str, base: &Path) -> Result<StoreConfig, &'static str> {
-    if let Some(rest) = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://")) {
-        return match rest.rsplit_once('@') {
-            _ if rest.contains(['?', '#']) => {
-                Err("takes no ?parameters: TLS is set with ca, the rest with keys of their own")
-            }
-            Some((user, place)) if !user.contains(':') && !user.is_empty() && place.contains('/') => {
-                Ok(StoreConfig::Postgres { url: url.to_owned(), password: None, ca: None })
-            }
-            Some((user, _)) if user.contains(':') => {
-                Err("must not hold a password: use password = { file = \"…\" } or { env = \"…\" }")
-            }
-            _ => Err("must name a user and a database, as in postgres://leasehold@db.internal:5432/leasehold"),
-        };
-    }
-    match url.strip_prefix("sqlite://") {
-        Some(path) if !path.is_empty() && !path.ends_with('/') && !path.contains(['?', '#', '%', '\0']) => {
-            Ok(StoreConfig::Sqlite(base.join(path)))
-        }
-        _ => Err("must be sqlite:///path/to/file, or postgres://user@host:port/database for several brokers"),
-    }
 }
 
 pub(super) fn audit(root: &Section<'_>, base: &Path, data_dir: Option<&Path>) -> Option<Vec<AuditSink>> {
@@ -219,20 +164,5 @@ mod tests {
         for bad in bad.into_iter().chain(["https://[x]", "https://a:65536", "https://a?b", "https://::1"]) {
             assert!(https_url(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn urls_of_the_store() {
-        let base = Path::new("/etc/leasehold");
-        let path = |p: &str| Ok(StoreConfig::Sqlite(p.into()));
-        assert_eq!(store_url("sqlite:///var/x.db", base), path("/var/x.db"));
-        assert_eq!(store_url("sqlite://x.db", base), path("/etc/leasehold/x.db"));
-        for bad in ["sqlite://", "sqlite:///var/", "sqlite:x", "x.db", "sqlite:///a?mode=ro", "mysql://u:canary@h/d"] {
-            assert!(!store_url(bad, base).unwrap_err().contains("canary"), "{bad}");
-        }
-        for bad in ["postgres://u:canary@h/d", "postgres://h/d", "postgres://u@h", "postgres://u@h/d?sslmode=disable"] {
-            assert!(!store_url(bad, base).unwrap_err().contains("canary"), "{bad}");
-        }
-        assert!(matches!(store_url("postgres://u@h/d", base), Ok(StoreConfig::Postgres { .. })));
     }
 }

@@ -97,6 +97,9 @@ impl Broker {
         self.rates.forget_quiet();
         self.end_idle_loops().await?;
         self.beat().await?;
+        if self.unfit().is_some() {
+            return Ok(());
+        }
         self.read_blocks().await?;
         self.read_holds().await?;
         self.keep_admin_secrets().await?;
@@ -119,6 +122,10 @@ impl Broker {
 
     /// Answers how many lines were moved.
     async fn move_lines(&self) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+        // They are another process's to write.
+        if self.unfit().is_some() {
+            return Ok(0);
+        }
         let lines = self.store.outbox(OUTBOX_BATCH).await?;
         if lines.is_empty() {
             return Ok(0);

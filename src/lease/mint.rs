@@ -19,7 +19,7 @@ use crate::engine::{MintRefusal, TargetHandle};
 use crate::store::{Inserted, LeaseChange, NewLease};
 
 /// What a caller is told to wait when a target is away and does not say for how long.
-const COME_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const COME_AGAIN: Duration = Duration::from_secs(5);
 
 impl Broker {
     /// Decides, records, makes and hands out one credential. Never cancelled half-way: run to its end even when the
@@ -48,9 +48,7 @@ impl Broker {
         request: &RequestId,
         ask: MintAsk,
     ) -> Result<Issued, Failure> {
-        if let Some(why) = self.unfit() {
-            return Err(Failure::Busy { why: why.to_string(), limit: None, retry_after: COME_AGAIN });
-        }
+        self.must_be_fit()?;
         if self.is_stopping() {
             return Err(Failure::Busy { why: "it is stopping".into(), limit: None, retry_after: COME_AGAIN });
         }

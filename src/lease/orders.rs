@@ -107,6 +107,9 @@ impl Broker {
 
     /// Takes the next step of an order, if there is one: answers how long that took.
     async fn carry_on(&self) -> Result<Option<Duration>, StoreError> {
+        if self.unfit().is_some() {
+            return Ok(None);
+        }
         let step_max = self.current().config.limits.order_step_leases_max;
         let started = clock::boot();
         let step_max = usize::try_from(step_max).unwrap_or(usize::MAX);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use leasehold_sdk::Timestamp;
 
 use super::authorize::Deed;
+use super::mint::COME_AGAIN;
 use super::{Broker, Failure, RequestId};
 use crate::domain::caller::Caller;
 use crate::domain::grant::Action;
@@ -43,9 +44,13 @@ impl Broker {
             Ok(()) => Some("another process runs under this broker's id: its data_dir was copied".to_owned()),
         };
         if let (Some(why), None) = (&unfit, self.unfit()) {
-            tracing::error!(id = %presence.id, why, "this broker neither mints nor reaps any more");
+            tracing::error!(id = %presence.id, why, "this broker has no part in the store's work any more");
         }
+        let fit = unfit.is_none();
         self.unfit.store(unfit.map(Arc::new));
+        if !fit {
+            return Ok(());
+        }
         let now = self.store.clock().await?;
         let taken = self.store.take_over(before(now, DEAD_AFTER)).await?;
         if taken > 0 {
@@ -57,9 +62,21 @@ impl Broker {
         Ok(())
     }
 
-    /// Why this broker neither mints nor reaps, if so: another process has its place, or the store has become too new for it.
+    /// Why this broker neither mints, renews nor reaps, and carries out no order, if so: another process has its place, or
+    /// the store has become too new for it.
     pub(super) fn unfit(&self) -> Option<Arc<String>> {
         self.unfit.load_full()
+    }
+
+    /// Refuses what only a broker with a part in the store's work may do.
+    ///
+    /// # Errors
+    /// [`Failure::Busy`]: another broker may do it.
+    pub(super) fn must_be_fit(&self) -> Result<(), Failure> {
+        match self.unfit() {
+            None => Ok(()),
+            Some(why) => Err(Failure::Busy { why: why.to_string(), limit: None, retry_after: COME_AGAIN }),
+        }
     }
 
     /// The brokers of the store.

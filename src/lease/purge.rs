@@ -39,7 +39,7 @@ impl Broker {
         let limits = &self.current().config.limits;
         let step = usize::try_from(limits.purge_step_leases_max).unwrap_or(usize::MAX);
         // A clock that is not trusted is no reason to forget.
-        if !self.clock.may_be_kept() {
+        if !self.clock.may_be_kept() || self.unfit().is_some() {
             return Ok(false);
         }
         let kept = Duration::from_secs(limits.ended_leases_kept_hours * 3600);

@@ -40,6 +40,7 @@ impl Broker {
         id: LeaseId,
         ttl: Option<Duration>,
     ) -> Result<Lease, Failure> {
+        self.must_be_fit()?;
         let row = self.store.get(id).await?.filter(|row| caller.is(&row.lease.identity)).ok_or(Failure::NotFound)?;
         let current = self.current();
         let mut deed = Deed::on_role(Action::Mint, &row.lease.role, &row.plan.params);

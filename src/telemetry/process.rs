@@ -13,6 +13,28 @@ pub fn deny_dumps() -> std::io::Result<()> {
     Ok(())
 }
 
+/// What the PostgreSQL driver would take from the environment for every server, whatever the configuration says of each.
+const DRIVER_VARIABLES: [&str; 4] = ["PGOPTIONS", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"];
+
+/// Refuses an environment that would change how every server is reached.
+///
+/// # Errors
+/// The variable, and what to do.
+pub fn deny_driver_environment() -> Result<(), EnvironmentRefused> {
+    match DRIVER_VARIABLES.into_iter().find(|name| std::env::var_os(name).is_some()) {
+        None => Ok(()),
+        Some(name) => Err(EnvironmentRefused { name }),
+    }
+}
+
+/// A variable of the environment that must not be set.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} is set in the environment, and would hold for the store and every target alike: unset it, and say what \
+         each needs in the configuration")]
+pub struct EnvironmentRefused {
+    name: &'static str,
+}
+
 /// The host's name, for people.
 pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
@@ -21,6 +43,21 @@ pub fn host() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_driver_takes_nothing_from_the_environment() {
+        const CHILD: &str = "LEASEHOLD_TEST_ENVIRONMENT";
+        if std::env::var_os(CHILD).is_none() {
+            assert!(deny_driver_environment().is_ok());
+            let status = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "telemetry::process::tests::the_driver_takes_nothing_from_the_environment"])
+                .envs([(CHILD, "1"), ("PGOPTIONS", "-c search_path=theirs")])
+                .status();
+            assert!(status.unwrap().success());
+            return;
+        }
+        assert!(deny_driver_environment().unwrap_err().to_string().starts_with("PGOPTIONS is set"));
+    }
 
     /// In a process of its own: what it does cannot be undone, and other tests look into `/proc/self`.
     #[test]

@@ -95,7 +95,7 @@ const RULES: &[Rule] = &[
         why: "whoever embeds the client builds no broker",
     },
     Rule {
-        folders: &["crates/identity/", "crates/playground/"],
+        folders: &["crates/identity/", "crates/pglink/", "crates/playground/"],
         never: &["leasehold", "leasehold_client", "leasehold_sdk", "leasehold_postgres", "sqlx", "axum"],
         why: "these crates are at the bottom",
     },

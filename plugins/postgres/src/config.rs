@@ -1,13 +1,12 @@
 //! A target's settings.
 
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use leasehold_pglink::{Address, Tls, host_and_port};
 use leasehold_sdk::{SecretSource, SettingError, Settings};
-use serde::Deserialize;
 
-use crate::address::{Address, host_and_port};
 use crate::keys::Keys;
 use crate::quote::quote_ident;
 
@@ -29,6 +28,8 @@ pub(crate) struct TargetConfig {
     pub(crate) advertise: (String, u16),
     /// How connections are protected, ours and, by the URL, the workloads'.
     pub(crate) tls: Tls,
+    /// Path of the CA as workloads have it, for the URL handed out.
+    pub(crate) advertise_ca: Option<String>,
     /// PBKDF2 iterations of the verifiers that we make.
     pub(crate) scram_iterations: NonZeroU32,
     /// Connections for mints. There are others for everything else, so that ending never waits for making.
@@ -53,52 +54,6 @@ pub(crate) enum Admin {
     },
 }
 
-/// How a connection is protected. The words are libpq's `sslmode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum TlsMode {
-    /// In the clear.
-    Disable,
-    /// Encrypted if the server can; against nobody in between.
-    Prefer,
-    /// Encrypted, whoever the server is.
-    Require,
-    /// The server's certificate is of the CA.
-    VerifyCa,
-    /// And it names the host.
-    VerifyFull,
-}
-
-/// TLS settings.
-#[derive(Debug, Clone)]
-pub(crate) struct Tls {
-    pub(crate) mode: TlsMode,
-    /// CA certificates in PEM. `None`: those of the public web.
-    pub(crate) ca: Option<PathBuf>,
-    /// Path of the CA as workloads have it, for the URL handed out.
-    pub(crate) advertise_ca: Option<String>,
-    /// Our client certificate chain and key, in PEM.
-    pub(crate) client: Option<(PathBuf, PathBuf)>,
-}
-
-impl TlsMode {
-    /// The word for it in libpq.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Disable => "disable",
-            Self::Prefer => "prefer",
-            Self::Require => "require",
-            Self::VerifyCa => "verify-ca",
-            Self::VerifyFull => "verify-full",
-        }
-    }
-
-    /// Whether somebody in between would be noticed.
-    pub(crate) fn verifies(self) -> bool {
-        matches!(self, Self::VerifyCa | Self::VerifyFull)
-    }
-}
-
 impl TargetConfig {
     /// Checks a target's settings; relative paths start at `base`.
     ///
@@ -111,13 +66,14 @@ impl TargetConfig {
         for (what, name) in [("user", &address.user), ("database", &address.database)] {
             quote_ident(name).map_err(|e| SettingError::new("url", format!("the {what} cannot be a name: {e}")))?;
         }
-        let table: TlsTable = keys.optional("tls")?.unwrap_or_default();
+        let (table, advertise_ca) = tls_table(&mut keys)?;
         let config = Self {
             password: keys.optional::<SecretSource>("password")?.map(|s| s.relative_to(base)),
             admin: admin(&mut keys)?,
             advertise: advertise(&mut keys, &address)?,
             replicas: replicas(&mut keys, &address, &table, base)?,
-            tls: tls(&table, &address, base)?,
+            tls: Tls::read(table, &address, base)?,
+            advertise_ca,
             scram_iterations: NonZeroU32::new(keys.number("scram_iterations", 4096, 1..=1_000_000)?)
                 .unwrap_or(NonZeroU32::MIN),
             connections: keys.number("connections", 4, 1..=32)? as usize,
@@ -135,7 +91,7 @@ impl TargetConfig {
 fn replicas(
     keys: &mut Keys,
     primary: &Address,
-    table: &TlsTable,
+    table: &Settings,
     base: &Path,
 ) -> Result<Vec<(Address, Tls)>, SettingError> {
     let urls: Vec<String> = keys.optional("replicas")?.unwrap_or_default();
@@ -154,7 +110,7 @@ fn replicas(
         if known.into_iter().any(|known| (&known.host, known.port) == (&address.host, address.port)) {
             return Err(wrong(format!("names {}:{} twice, or it is the server of `url`", address.host, address.port)));
         }
-        let tls = tls(table, &address, base)?;
+        let tls = Tls::read(table.clone(), &address, base)?;
         replicas.push((address, tls));
     }
     Ok(replicas)
@@ -184,38 +140,21 @@ fn advertise(keys: &mut Keys, address: &Address) -> Result<(String, u16), Settin
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TlsTable {
-    mode: Option<TlsMode>,
-    ca: Option<PathBuf>,
-    advertise_ca: Option<String>,
-    cert: Option<PathBuf>,
-    key: Option<PathBuf>,
-}
-
-fn tls(table: &TlsTable, address: &Address, base: &Path) -> Result<Tls, SettingError> {
-    let local = if address.is_local() { TlsMode::Prefer } else { TlsMode::VerifyFull };
-    // A CA says that somebody wants the server checked, be it near or far.
-    let mode = table.mode.unwrap_or(if table.ca.is_some() { TlsMode::VerifyFull } else { local });
-    if table.ca.is_some() && !mode.verifies() {
-        return Err(SettingError::new("tls.ca", format!("has no effect with mode = \"{}\"", mode.as_str())));
-    }
-    if mode.verifies() && address.is_socket() {
-        return Err(SettingError::new("tls.mode", "a Unix socket has no TLS"));
-    }
-    let client = match (&table.cert, &table.key) {
-        (None, None) => None,
-        (Some(cert), Some(key)) => Some((base.join(cert), base.join(key))),
-        (Some(_), None) => return Err(SettingError::new("tls.key", "is missing: cert and key go together")),
-        (None, Some(_)) => return Err(SettingError::new("tls.cert", "is missing: cert and key go together")),
+/// The table `tls`, and of it what is not for us: the path under which workloads have the CA.
+fn tls_table(keys: &mut Keys) -> Result<(Settings, Option<String>), SettingError> {
+    let mut table: Settings = keys.optional("tls")?.unwrap_or_default();
+    let advertised = match table.remove("advertise_ca") {
+        None => None,
+        Some(serde_json::Value::String(path)) => Some(path),
+        Some(_) => return Err(SettingError::new("tls.advertise_ca", "must be a path in quotes")),
     };
-    Ok(Tls { mode, ca: table.ca.as_ref().map(|p| base.join(p)), advertise_ca: table.advertise_ca.clone(), client })
+    Ok((table, advertised))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use leasehold_pglink::TlsMode;
 
     fn read(table: serde_json::Value) -> Result<TargetConfig, SettingError> {
         let serde_json::Value::Object(settings) = table else { panic!("a table") };

@@ -4,8 +4,8 @@ use leasehold_sdk::{Credential, DatabaseCredential};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use crate::address::encoded;
 use crate::config::TargetConfig;
+use leasehold_pglink::encoded;
 
 /// Puts a credential together. Its URL says `sslmode` and CA as the target's own settings demand, so that a workload
 /// checks the server at least as closely as we do.
@@ -31,7 +31,7 @@ fn url(config: &TargetConfig, username: &str, password: &SecretString, database:
         h => format!("{h}:{port}"),
     };
     let mut query = format!("?sslmode={}", config.tls.mode.as_str());
-    let ca = config.tls.advertise_ca.clone().or_else(|| config.tls.ca.as_ref().map(|p| p.display().to_string()));
+    let ca = config.advertise_ca.clone().or_else(|| config.tls.ca.as_ref().map(|p| p.display().to_string()));
     if let Some(ca) = ca {
         query.push_str(&format!("&sslrootcert={}", encoded(&ca)));
     }

@@ -14,7 +14,6 @@
 //! | `revoke`, `list` | ending them, finding them |
 //! | `rights` | what our login needs, and whether a role is too strong |
 
-mod address;
 mod admin;
 mod answer;
 mod config;

@@ -14,7 +14,9 @@ use tokio::task::JoinSet;
 use super::config::{ConfigArgs, read};
 use super::exit;
 use super::output::Output;
+use super::store;
 use crate::config::{Config, Target};
+use crate::telemetry::process;
 use report::{Found, Installs, Report};
 
 /// How long one target is given: what a target does not answer by then is a finding.
@@ -35,6 +37,7 @@ pub struct CheckArgs {
 
 /// Checks and prints.
 pub async fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
+    process::deny_driver_environment()?;
     let config = read(&args.config.config)?;
     let targets = chosen(&config, args.target.as_deref())?;
     if args.install_sql {
@@ -45,6 +48,7 @@ pub async fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
     let mut report = Report::new(&config.file);
     report.add(told(&config));
     report.add(identity(&config));
+    report.add(leases(&config).await);
     report.add(seal::look(&config).await);
     for found in everywhere(&config, targets).await {
         report.add(found);
@@ -76,6 +80,13 @@ fn roles(config: &Config, target: &Target) -> Vec<(String, RoleSettings)> {
 fn told(config: &Config) -> Vec<Found> {
     let (targets, roles, grants) = (config.targets.len(), config.rules.roles.len(), config.rules.grants.len());
     vec![Found::new(Level::Good, "config", format!("targets: {targets}, roles: {roles}, grants: {grants}"))]
+}
+
+async fn leases(config: &Config) -> Vec<Found> {
+    match store::examine(config).await {
+        Ok(findings) => findings.into_iter().map(|finding| Found::of("store", finding)).collect(),
+        Err(e) => vec![Found::new(Level::Error, "store", format!("{e:#}"))],
+    }
 }
 
 fn identity(config: &Config) -> Vec<Found> {

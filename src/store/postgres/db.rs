@@ -17,9 +17,15 @@ pub(super) struct Db {
 }
 
 impl Postgres {
-    /// A connection. Where the server refuses our password, it is read again: it may have been changed.
+    /// A connection. The password is read again for a new one, and again where the server refuses it: it may have been
+    /// changed between the two.
     pub(super) async fn db(&self) -> Result<Db, StoreError> {
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.link.patience;
+        if self.pool.num_idle() == 0
+            && let Ok(options) = self.link.options()
+        {
+            self.pool.set_connect_options(options);
+        }
         let connection = match self.pool.acquire().await {
             Err(e) if may_be_the_password(&e) => {
                 self.pool.set_connect_options(self.link.options()?);
@@ -35,10 +41,10 @@ impl Postgres {
         &self,
         call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
-        timeout_at(Instant::now() + self.patience, call).await.unwrap_or_else(|_| {
+        timeout_at(Instant::now() + self.link.patience, call).await.unwrap_or_else(|_| {
             Err(StoreError::Unavailable(format!(
                 "it did not answer within {} ms (limit store_call_milliseconds_max)",
-                self.patience.as_millis()
+                self.link.patience.as_millis()
             )))
         })
     }

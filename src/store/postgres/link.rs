@@ -1,10 +1,8 @@
 //! The way to the database.
 
-use std::net::IpAddr;
-use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
+use leasehold_pglink::{Address, Tls, TlsMode};
 use leasehold_sdk::SecretSource;
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
@@ -21,8 +19,10 @@ const REST_TRUSTED: Duration = Duration::from_secs(2);
 pub struct Link {
     /// Everything but the password.
     pub place: PgConnectOptions,
-    /// The password, read again when the server refuses the one we have. `None`: it lets us in by certificate or peer.
+    /// The password, read again for each new connection. `None`: it lets us in by certificate or peer.
     pub password: Option<SecretSource>,
+    /// Longest time for one call.
+    pub patience: Duration,
 }
 
 impl std::fmt::Debug for Link {
@@ -32,29 +32,43 @@ impl std::fmt::Debug for Link {
 }
 
 impl Link {
-    /// The way that a URL leads, without a password in it. TLS as for targets: the server is verified unless it is on this
-    /// very machine, and there too when a CA is named.
-    ///
-    /// # Errors
-    /// [`StoreError::NotOurs`] when it is no such URL.
-    pub fn new(url: &str, password: Option<SecretSource>, ca: Option<&Path>) -> Result<Self, StoreError> {
-        let place = PgConnectOptions::from_str(url)
-            .map_err(|_| StoreError::NotOurs("its url is not postgres://user@host:port/database".to_owned()))?;
-        let host = place.get_host();
-        let local = host.starts_with('/')
-            || host.eq_ignore_ascii_case("localhost")
-            || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        let mode = if ca.is_some() || !local { PgSslMode::VerifyFull } else { PgSslMode::Prefer };
-        let place = ca.into_iter().fold(place.ssl_mode(mode), |place, ca| place.ssl_root_cert(ca));
-        Ok(Self { place, password })
+    /// The way to a server, under the same rules as to a target.
+    pub fn new(address: &Address, tls: &Tls, password: Option<SecretSource>, patience: Duration) -> Self {
+        // What it takes from the environment is either set here or not there: `telemetry::process` sees to that.
+        let mut place = PgConnectOptions::new_without_pgpass()
+            .port(address.port)
+            .username(&address.user)
+            .database(&address.database)
+            .ssl_mode(match tls.mode {
+                TlsMode::Disable => PgSslMode::Disable,
+                TlsMode::Prefer => PgSslMode::Prefer,
+                TlsMode::Require => PgSslMode::Require,
+                TlsMode::VerifyCa => PgSslMode::VerifyCa,
+                TlsMode::VerifyFull => PgSslMode::VerifyFull,
+            });
+        place = if address.is_socket() { place.socket(&address.host) } else { place.host(&address.host) };
+        if let Some(ca) = &tls.ca {
+            place = place.ssl_root_cert(ca);
+        }
+        if let Some((cert, key)) = &tls.client {
+            place = place.ssl_client_cert(cert).ssl_client_key(key);
+        }
+        Self { place, password, patience }
     }
 
     /// What a connection is made with, now.
     pub(super) fn options(&self) -> Result<PgConnectOptions, StoreError> {
         let password = self.password.as_ref().map(SecretSource::read).transpose().map_err(StoreError::Unavailable)?;
+        let milliseconds = self.patience.as_millis().to_string();
         Ok(self
             .place
             .clone()
+            .options([
+                ("statement_timeout", milliseconds.as_str()),
+                ("lock_timeout", milliseconds.as_str()),
+                ("idle_in_transaction_session_timeout", milliseconds.as_str()),
+                ("default_transaction_isolation", "read committed"),
+            ])
             // Always ours: the library would take another from the environment.
             .password(password.as_ref().map_or("", |p| p.expose_secret()))
             .application_name("leasehold store")
@@ -63,17 +77,9 @@ impl Link {
 
     /// Connections, made when they are first needed.
     pub(super) fn pool(&self, limits: &Limits) -> Result<PgPool, StoreError> {
-        let patience = Duration::from_millis(limits.store_call_milliseconds_max);
-        let milliseconds = limits.store_call_milliseconds_max.to_string();
-        let options = self.options()?.options([
-            ("statement_timeout", milliseconds.as_str()),
-            ("lock_timeout", milliseconds.as_str()),
-            ("idle_in_transaction_session_timeout", milliseconds.as_str()),
-            ("default_transaction_isolation", "read committed"),
-        ]);
         Ok(PgPoolOptions::new()
             .max_connections(u32::try_from(limits.store_connections_max).unwrap_or(u32::MAX))
-            .acquire_timeout(patience)
+            .acquire_timeout(self.patience)
             .idle_timeout(Duration::from_secs(600))
             .max_lifetime(Duration::from_secs(1800))
             .test_before_acquire(false)
@@ -84,7 +90,7 @@ impl Link {
                 })
             })
             .after_connect(|db, _| Box::pin(async move { sqlx::query(COMMITS_LAST).execute(db).await.map(drop) }))
-            .connect_lazy_with(options))
+            .connect_lazy_with(self.options()?))
     }
 }
 

@@ -24,12 +24,10 @@ mod sealed;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use leasehold_sdk::StoreTag;
 use sqlx::PgPool;
 
-pub use self::beside::{audit_heads, sealed};
+pub use self::beside::{audit_heads, examine, sealed};
 pub use self::link::Link;
 use self::outcome::failed;
 use super::{Opener, StoreError, rows};
@@ -43,8 +41,6 @@ pub struct Postgres {
     broker: String,
     pool: PgPool,
     link: Link,
-    /// Longest time for one call.
-    patience: Duration,
 }
 
 impl Postgres {
@@ -54,14 +50,13 @@ impl Postgres {
     /// [`StoreError::NotOurs`] when it belongs to another cluster than the opener's, when a newer program made it, or when its
     /// database sorts text in a way that ids do not; [`StoreError::Unavailable`] when it cannot be reached or does not let us.
     pub async fn open(link: Link, opener: &Opener, limits: &Limits) -> Result<Self, StoreError> {
-        let patience = Duration::from_millis(limits.store_call_milliseconds_max);
         let pool = link.pool(limits)?;
         schema::migrate(&pool).await?;
         let mut db = pool.acquire().await.map_err(failed)?;
         schema::sorts_by_bytes(&mut db).await?;
         let tag = facts::adopt(&mut db, &opener.cluster).await?;
         drop(db);
-        Ok(Self { tag, broker: opener.broker.clone(), pool, link, patience })
+        Ok(Self { tag, broker: opener.broker.clone(), pool, link })
     }
 
     /// Lets what is under way finish, then closes all connections. Changes asked for later are refused.

@@ -3,6 +3,8 @@
 mod indexes;
 mod several;
 
+use std::time::Duration;
+
 use leasehold_sdk::SecretSource;
 use leasehold_testkit::playground::{Installation, PgOptions, PgServer};
 use leasehold_testkit::{Session, each_version, unique};
@@ -44,7 +46,7 @@ impl Ground {
             .database("postgres")
             .options([("search_path", name)]);
         let password = SecretSource::File(self.server.data_dir().join(PASSWORD));
-        Link { place: options, password: Some(password) }
+        Link { place: options, password: Some(password), patience: Duration::from_secs(10) }
     }
 
     async fn session(&self) -> Session {

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use leasehold_sdk::ClusterName;
+use leasehold_sdk::{ClusterName, Finding, Level, Reason};
 use sqlx::{ConnectOptions, SqliteConnection};
 
-use super::super::{AuditHead, SealedRow, StoreError, rows};
+use super::super::{AuditHead, SealedRow, StoreError, overlaps, rows};
 use super::file;
 use super::outcome::failed;
 
@@ -33,12 +33,28 @@ pub async fn sealed(path: &Path, cluster: &ClusterName) -> Result<Vec<SealedRow>
     sqlx::query(super::sealed::ALL).fetch_all(&mut db).await.map_err(failed)?.iter().map(rows::sealed).collect()
 }
 
+/// What keeps a broker from working with it. Changes nothing.
+///
+/// # Errors
+/// As [`audit_heads`].
+pub async fn examine(path: &Path, cluster: &ClusterName) -> Result<Vec<Finding>, StoreError> {
+    let what = if path.exists() {
+        look(path, cluster).await?;
+        "the file holds the store"
+    } else {
+        "there is no file yet: the broker makes it"
+    };
+    Ok(vec![Finding { level: Level::Good, role: None, what: Reason::new(what), fix: None }])
+}
+
 async fn look(path: &Path, cluster: &ClusterName) -> Result<SqliteConnection, StoreError> {
     let mut db = file::options(path).read_only(true).connect().await.map_err(failed)?;
-    let owner: String = sqlx::query_scalar("SELECT cluster FROM store").fetch_one(&mut db).await.map_err(failed)?;
+    let (owner, version): (String, i64) =
+        sqlx::query_as("SELECT cluster, schema_version FROM store").fetch_one(&mut db).await.map_err(failed)?;
     if owner != cluster.as_str() {
         return Err(StoreError::NotOurs(format!("it belongs to cluster {owner:?}, not {:?}", cluster.as_str())));
     }
+    overlaps(version)?;
     Ok(db)
 }
 

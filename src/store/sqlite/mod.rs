@@ -27,7 +27,7 @@ use std::sync::Arc;
 use leasehold_sdk::StoreTag;
 use sqlx::SqlitePool;
 
-pub use self::beside::{audit_heads, sealed};
+pub use self::beside::{audit_heads, examine, sealed};
 use self::outcome::failed;
 use self::writer::{Op, Writer};
 use super::{Opener, StoreError, rows};

@@ -12,13 +12,12 @@ mod tls;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
+use leasehold_pglink::{Address, Tls};
 use leasehold_sdk::random;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_buf, split};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use crate::address::Address;
-use crate::config::Tls;
 use rules::Rules;
 
 /// Bytes that are moved at once: most messages of ours are shorter.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use leasehold_pglink::{Tls, TlsMode};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{self, CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -14,7 +15,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::Stream;
-use crate::config::{Tls, TlsMode};
 
 /// `SSLRequest`: its length and its code (PostgreSQL documentation, "Message Formats").
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];

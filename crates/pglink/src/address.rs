@@ -1,15 +1,18 @@
-//! The target's URL: `postgres://user@host:port/database`.
+//! The URL of a server: `postgres://user@host:port/database`.
 
 use std::net::IpAddr;
 
 /// Where a server is, who we are there and which database we open.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Address {
-    pub(crate) user: String,
+pub struct Address {
+    /// Our login.
+    pub user: String,
     /// A host name, an IP address without brackets, or the directory of a Unix socket.
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) database: String,
+    pub host: String,
+    /// TCP port, or the number in the socket's name.
+    pub port: u16,
+    /// The database that is opened.
+    pub database: String,
 }
 
 /// The port that PostgreSQL listens on unless told otherwise.
@@ -20,7 +23,7 @@ impl Address {
     ///
     /// # Errors
     /// What is wrong; never the URL itself, which may hold a password.
-    pub(crate) fn parse(url: &str) -> Result<Self, String> {
+    pub fn parse(url: &str) -> Result<Self, String> {
         let rest = url
             .strip_prefix("postgres://")
             .or_else(|| url.strip_prefix("postgresql://"))
@@ -47,12 +50,12 @@ impl Address {
     }
 
     /// Whether the host is a directory with a Unix socket.
-    pub(crate) fn is_socket(&self) -> bool {
+    pub fn is_socket(&self) -> bool {
         self.host.starts_with('/')
     }
 
     /// Whether nothing between us and the server can listen: a socket, `localhost` or a loopback address.
-    pub(crate) fn is_local(&self) -> bool {
+    pub fn is_local(&self) -> bool {
         self.is_socket()
             || self.host.eq_ignore_ascii_case("localhost")
             || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -63,7 +66,7 @@ impl Address {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn host_and_port(place: &str) -> Result<(String, u16), String> {
+pub fn host_and_port(place: &str) -> Result<(String, u16), String> {
     let (host, port) = match place.strip_prefix('[') {
         Some(v6) => {
             let (host, after) = v6.split_once(']').ok_or("an IPv6 address must end with ]")?;
@@ -106,7 +109,7 @@ fn decoded(text: &str, what: &str) -> Result<String, String> {
 }
 
 /// Encodes a text for any part of a URL (RFC 3986 section 2.1: everything but unreserved characters).
-pub(crate) fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for b in text.bytes() {
         match b {
