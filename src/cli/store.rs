@@ -24,9 +24,7 @@ pub(super) async fn open(config: &Config, broker: &str, metrics: &Arc<Metrics>) 
         StoreConfig::Sqlite(path) => {
             Arc::new(Sqlite::open(path, &opener, &config.limits, metrics.clone()).await.with_context(what)?)
         }
-        StoreConfig::Postgres(store) => {
-            Arc::new(open_when_there(config, store, &opener).await.with_context(what)?)
-        }
+        StoreConfig::Postgres(store) => Arc::new(open_when_there(config, store, &opener).await.with_context(what)?),
     })
 }
 

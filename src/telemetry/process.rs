@@ -29,8 +29,10 @@ pub fn deny_driver_environment() -> Result<(), EnvironmentRefused> {
 
 /// A variable of the environment that must not be set.
 #[derive(Debug, thiserror::Error)]
-#[error("{name} is set in the environment, and would hold for the store and every target alike: unset it, and say what \
-         each needs in the configuration")]
+#[error(
+    "{name} is set in the environment, and would hold for the store and every target alike: unset it, and say what \
+         each needs in the configuration"
+)]
 pub struct EnvironmentRefused {
     name: &'static str,
 }
