@@ -24,5 +24,6 @@ mod reconcile;
 mod rig;
 mod scale;
 mod stage;
+mod store;
 mod tls;
 mod unauthorized;

@@ -34,6 +34,7 @@ mod view;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use leasehold_sdk::{Credential, LeaseId, Timestamp};
@@ -65,6 +66,9 @@ use custody::Custody;
 use rates::Rates;
 use survey::Surveys;
 use tasks::Tasks;
+
+/// How long whoever asks whether the broker is ready waits for the store: such a question is asked every second.
+const PROBE_MAX: Duration = Duration::from_secs(1);
 
 /// The broker, as the API sees it.
 pub struct Broker {
@@ -213,8 +217,8 @@ impl Broker {
     /// Whether the broker can do its work: for `/readyz`.
     pub async fn readiness(&self) -> Readiness {
         let mut problems = Vec::new();
-        if let Err(e) = self.store.probe().await {
-            problems.push(("store", e.to_string()));
+        if let Err(why) = self.probe_store().await {
+            problems.push(("store", why));
         }
         if !self.audit.writable() {
             problems.push(("audit", "a required sink takes no lines; the log has more".to_owned()));
@@ -233,6 +237,17 @@ impl Broker {
         }
         let targets = self.current().engines.iter().map(|t| (t.name.clone(), t.trouble())).collect();
         Readiness { problems, targets }
+    }
+
+    /// Whether the store can be written now. Whoever probes is answered soon, whatever the store does; the probe itself goes
+    /// on to its end.
+    async fn probe_store(&self) -> Result<(), String> {
+        let store = Arc::clone(&self.store);
+        match tokio::time::timeout(PROBE_MAX, tokio::spawn(async move { store.probe().await })).await {
+            Ok(Ok(probed)) => probed.map_err(|e| e.to_string()),
+            Ok(Err(ended)) => Err(ended.to_string()),
+            Err(_) => Err(format!("the store did not answer within {PROBE_MAX:?}")),
+        }
     }
 }
 

@@ -15,6 +15,9 @@ use tempfile::TempDir;
 
 pub use http::{Answer, Line, request};
 
+/// The program.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_leasehold");
+
 /// Longer than anything here takes on a busy machine; what is waited for usually comes within a second.
 pub const SOON: Duration = Duration::from_secs(60);
 
@@ -146,7 +149,7 @@ impl Ground {
 
 /// How the real program is started with this configuration, which is written.
 pub fn options(config: &ConfigFile) -> BrokerOptions {
-    BrokerOptions::new(env!("CARGO_BIN_EXE_leasehold"), config.write())
+    BrokerOptions::new(PROGRAM, config.write())
 }
 
 /// Starts a broker that must come up.

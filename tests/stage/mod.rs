@@ -68,8 +68,8 @@ impl Stage {
     /// Keeps leases in a database of their own on this server, in place of a file.
     pub async fn with_store_on(mut self, server: &PgFixture) -> Self {
         let store = PgFixture::on(server.server().clone()).await;
-        let admin = store.superuser_admin().await;
-        self.config = self.config.postgres_store(&admin.url, &admin.password);
+        let owner = store.owner().await;
+        self.config = self.config.postgres_store(&owner.url, &owner.password);
         self
     }
 

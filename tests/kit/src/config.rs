@@ -92,6 +92,13 @@ impl ConfigFile {
         self.store(url)
     }
 
+    /// A further line of `[store]`.
+    #[must_use]
+    pub fn store_line(mut self, line: &str) -> Self {
+        let _ = writeln!(self.store_lines, "{line}");
+        self
+    }
+
     /// One more trust domain, with its bundle in a file.
     #[must_use]
     pub fn bundle(mut self, trust_domain: &str, file: &str) -> Self {

@@ -163,6 +163,17 @@ impl PgFixture {
         self.login("lh_super", "SUPERUSER").await
     }
 
+    /// A login without any attribute that owns this database: what a store needs.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn owner(&self) -> Admin {
+        let owner = self.login("lh_owner", "NOSUPERUSER").await;
+        let sql = format!("ALTER DATABASE {} OWNER TO {}", self.database, owner.name);
+        self.superuser().await.execute(&sql).await.expect("give the database away");
+        owner
+    }
+
     /// A login with a unique name and these attributes of `CREATE ROLE`.
     ///
     /// # Panics
