@@ -150,6 +150,8 @@ limits! {
     audit_waiting_lines_max = 10_000, 1..=1_000_000;
     /// How long an audit line is waited for; past it what it is for is refused, and the broker is not ready.
     audit_write_milliseconds_max = 5000, 100..=60_000;
+    /// Longest time from an audit line to the checkpoint that covers it.
+    audit_checkpoint_seconds = 10, 1..=3600;
     /// Refused handshakes that are audited one by one, per reason and minute; the rest are counted.
     refused_handshakes_audited_per_minute = 10, 1..=10_000;
     /// Connections to a PostgreSQL store.
@@ -181,6 +183,7 @@ pub const READ_AT_START: &[&str] = &[
     "audit_fsync_milliseconds_max",
     "audit_waiting_lines_max",
     "audit_write_milliseconds_max",
+    "audit_checkpoint_seconds",
     "refused_handshakes_audited_per_minute",
     "store_connections_max",
     "store_call_milliseconds_max",

@@ -1,6 +1,7 @@
 //! The one integration-test program, so that the broker is linked into tests once. One module for each capability.
 
 mod ambiguous;
+mod audit;
 mod bad_input;
 mod blocks;
 mod break_glass;

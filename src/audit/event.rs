@@ -154,6 +154,29 @@ pub enum Event {
         /// What was found instead: the file's last line, or the line of that number; `None`: the file is absent or empty.
         found: Option<AuditHead>,
     },
+    /// Signs the line before it, and with it all that came before: see docs/audit.md for the text that is signed.
+    Checkpoint {
+        /// That line.
+        covers: AuditHead,
+        /// The name of the key; none where the broker has none.
+        key: Option<String>,
+        /// The signature, in base64.
+        signature: Option<String>,
+    },
+    /// A sink that is not required lost lines: it took none for so long that there was no more room for what waited for it, or
+    /// the broker stopped before it took them.
+    LinesLost {
+        /// Which.
+        sink: String,
+        /// How many.
+        lines: u64,
+        /// The number of the first.
+        first_seq: u64,
+        /// The number of the last.
+        last_seq: u64,
+        /// When the first was lost.
+        since: Timestamp,
+    },
     /// The log can be written again, after lines were refused (and with them what they were for).
     AuditResumed {
         /// How many lines were refused.

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::Event;
 use super::chain::LINE_BYTES_MAX;
+use super::checkpoint::Checkpoints;
 use super::outputs::Outputs;
 use super::sink::{Sink, StdoutSink};
 use super::start;
@@ -39,6 +40,8 @@ pub struct OpenOptions {
     pub known_head: Option<AuditHead>,
     /// Where lines and failures are counted.
     pub metrics: Arc<Metrics>,
+    /// How checkpoints are made; `None`: none are.
+    pub checkpoints: Option<Checkpoints>,
 }
 
 /// What was found at opening.
@@ -187,7 +190,7 @@ impl AuditLog {
         let waiting_max = options.limits.audit_waiting_lines_max;
         let log = Self { jobs, shared: Arc::clone(&shared), waiting_max, patience };
         Outputs::new(outputs, &head, sync, &options.metrics)
-            .map(|outputs| Writer::new(shared, outputs, origin, options.metrics, head, preface))
+            .map(|outputs| Writer::new(shared, outputs, origin, options.metrics, (head, preface), options.checkpoints))
             .and_then(|writer| writer::spawn(writer, received))
             .map_err(|why| AuditError::NotWritten(format!("no thread for it: {why}").into()))?;
         Ok(log)

@@ -12,8 +12,8 @@
 //! chain has `seq` 1 and a `prev` of 64 noughts. `chain` names one broker's chain on one store; lines of two chains never
 //! stand in one file.
 //!
-//! A chain without a key cannot keep somebody who may write the file from writing all of it anew. That is what the head in
-//! the store is for: it must be forged too.
+//! A chain without a key cannot keep somebody who may write the file from writing all of it anew. That is what checkpoints are
+//! for, lines that sign the line before them, and the head in the store: it must be forged too.
 //!
 //! # What happens when
 //!
@@ -23,6 +23,7 @@
 //! so. The log recovers by itself when there is room again, with an `audit_resumed` line.
 
 mod chain;
+mod checkpoint;
 mod detached;
 mod event;
 mod gate;
@@ -37,7 +38,8 @@ mod tests;
 mod verify;
 mod writer;
 
+pub use checkpoint::Checkpoints;
 pub use event::Event;
 pub use gate::HandshakeGate;
 pub use log::{AuditError, AuditLog, Break, OpenOptions, Opened};
-pub use verify::{Broken, Fault, HeadCheck, Report, verify};
+pub use verify::{Broken, ChainReport, Demands, Fault, Faults, HeadCheck, Known, Report, Signed, Stored, verify};

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::Event;
 use super::chain::{Head, append_line};
+use super::checkpoint::Checkpoints;
 use super::log::{AuditError, IDLE, Shared, encode};
 use super::outputs::{Failed, Outputs};
 use crate::store::AuditHead;
@@ -50,7 +51,20 @@ pub struct Writer {
     head: AuditHead,
     /// Events that go before all others, until they are written.
     preface: Vec<Vec<u8>>,
+    checkpoints: Option<Checkpoints>,
+    /// What is written now is the end.
+    closing: bool,
     trouble: Option<Trouble>,
+}
+
+/// Lines made ready.
+struct Made {
+    bytes: Vec<u8>,
+    lines: u64,
+    head: AuditHead,
+    /// When, and whether the last is a checkpoint.
+    at: Timestamp,
+    checkpoint: bool,
 }
 
 /// The log cannot be written at present.
@@ -71,11 +85,12 @@ impl Writer {
         outputs: Outputs,
         origin: Origin,
         metrics: Arc<Metrics>,
-        head: AuditHead,
-        preface: Vec<Vec<u8>>,
+        start: (AuditHead, Vec<Vec<u8>>),
+        checkpoints: Option<Checkpoints>,
     ) -> Self {
         metrics.audit_writable.set(1);
-        Self { shared, outputs, origin, metrics, head, preface, trouble: None }
+        let (head, preface) = start;
+        Self { shared, outputs, origin, metrics, head, preface, checkpoints, closing: false, trouble: None }
     }
 
     fn run(mut self, jobs: &Receiver<Job>) {
@@ -89,11 +104,13 @@ impl Writer {
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => {
+                    self.last_words();
                     let _ = self.outputs.finish();
                     return;
                 }
             };
             if let Some(reply) = close {
+                self.last_words();
                 let synced = self.outputs.finish().map_err(|why| AuditError::NotWritten(why.to_string().into()));
                 // Whoever waits may open the files again at once: their locks must be gone.
                 drop(self);
@@ -131,7 +148,13 @@ impl Writer {
         close
     }
 
-    /// Without work: follows a rotation, tries again what failed.
+    /// Covers the last lines by a checkpoint: a log that was closed well ends in one.
+    fn last_words(&mut self) {
+        self.closing = true;
+        self.tick();
+    }
+
+    /// Without work: follows a rotation, tries again what failed, writes a checkpoint that is due.
     fn tick(&mut self) {
         let _ = self.write(&[]);
     }
@@ -167,27 +190,30 @@ impl Writer {
             encode(&event).expect("it is short")
         });
         let all: Vec<&[u8]> = self.preface.iter().chain(&resumed).chain(events).map(Vec::as_slice).collect();
-        if all.is_empty() {
+        let checkpoint = self.checkpoints.as_ref().is_some_and(|checkpoints| match self.closing {
+            true => checkpoints.is_owed(!all.is_empty()),
+            false => checkpoints.is_due(!all.is_empty(), clock::boot(), clock::wall()),
+        });
+        if all.is_empty() && !checkpoint {
             return Ok(());
         }
-        let (bytes, head) = self.lines(&all);
-        let count = all.len() as u64;
-        match self.outputs.append(&bytes, &head) {
+        let made = self.make(&all, checkpoint);
+        match self.outputs.append(&made.bytes, &made.head) {
             // Nobody has these lines: their numbers are free again.
             Err(failed) if !failed.some_took_it => return Err(self.counted(failed)),
             appended => {
-                self.took(head, count);
+                self.took(made);
                 appended.map_err(|failed| self.counted(failed))?;
             }
         }
         self.outputs.sync().map_err(|failed| self.counted(failed))
     }
 
-    fn lines(&self, events: &[&[u8]]) -> (Vec<u8>, AuditHead) {
+    fn make(&self, events: &[&[u8]], checkpoint: bool) -> Made {
         let (at, config) = (clock::wall(), self.shared.config_hash.load_full());
         let mut head = self.head.clone();
         let mut bytes = Vec::with_capacity(events.iter().map(|event| event.len() + 512).sum());
-        for event in events {
+        let mut add = |head: &mut AuditHead, event: &[u8]| {
             head.seq += 1;
             let own = Head {
                 seq: head.seq,
@@ -198,19 +224,27 @@ impl Writer {
                 prev: &head.hash,
             };
             head.hash = append_line(&mut bytes, &own, event);
+        };
+        events.iter().for_each(|event| add(&mut head, event));
+        if let Some(checkpoints) = self.checkpoints.as_ref().filter(|_| checkpoint) {
+            let event = checkpoints.event(&self.origin.chain, &head, at);
+            add(&mut head, &encode(&event).expect("it is short"));
         }
-        (bytes, head)
+        Made { bytes, lines: head.seq - self.head.seq, head, at, checkpoint }
     }
 
-    fn took(&mut self, head: AuditHead, lines: u64) {
+    fn took(&mut self, made: Made) {
         self.preface.clear();
         if let Some(trouble) = &mut self.trouble {
             // Put on record just now; what is refused from here on is counted anew.
             *trouble = Trouble { since: clock::wall(), refused_lines: 0 };
         }
-        self.metrics.audit_lines.inc_by(lines);
-        self.head = head.clone();
-        *self.shared.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.written(made.checkpoint, clock::boot(), made.at);
+        }
+        self.metrics.audit_lines.inc_by(made.lines);
+        self.head = made.head.clone();
+        *self.shared.head.lock().unwrap_or_else(PoisonError::into_inner) = made.head;
     }
 
     fn counted(&self, failed: Failed) -> Arc<str> {

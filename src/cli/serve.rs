@@ -14,9 +14,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::config::{ConfigArgs, engine_kinds};
 use super::store;
 use crate::api;
-use crate::audit::{AuditLog, Event, OpenOptions};
+use crate::audit::{AuditLog, Checkpoints, Event, OpenOptions};
 use crate::config::{self, Config};
 use crate::lease::{Broker, Parts, ReloadRefused};
+use crate::seal::KeyRing;
 use crate::store::Presence;
 use crate::telemetry::{logs, metrics::Metrics, process};
 use home::{Home, write_addresses};
@@ -88,6 +89,8 @@ async fn make_broker(
     let keys = store::keys(&config)?;
     let chain = format!("{}-{}-{id}", config.broker.cluster, store.tag());
     let known_head = store.audit_head(&chain).await?;
+    let signing_key = keys.as_ref().map(KeyRing::signing_key).transpose()?;
+    let checkpoint_every = Duration::from_secs(config.limits.audit_checkpoint_seconds);
     let (audit, opened) = AuditLog::open(OpenOptions {
         sinks: config.audit.clone(),
         chain: chain.clone(),
@@ -96,6 +99,7 @@ async fn make_broker(
         limits: config.limits.clone(),
         known_head,
         metrics: metrics.clone(),
+        checkpoints: Some(Checkpoints::new(checkpoint_every, signing_key)),
     })?;
     for broken in &opened.breaks {
         tracing::error!(sink = %broken.sink, expected = ?broken.expected, found = ?broken.found,

@@ -1,10 +1,12 @@
 //! Sealing of what must be kept: rotated admin passwords. AES-256-GCM-SIV (RFC 8452), whose nonces are random.
 //!
 //! A sealed text is bound to its place, so that one that is put into another place, or an older one that is put back, does not
-//! open; and it says which key it was sealed by, so that keys can be changed while the broker runs.
+//! open; and it says which key it was sealed by, so that keys can be changed while the broker runs. A key for signatures follows
+//! from the seal key.
 
 mod key;
 mod recovery;
+mod signing;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +17,7 @@ use zeroize::Zeroizing;
 
 pub use key::{Key, KeyId, KeySource};
 pub use recovery::{Recovery, RecoveryEntry};
+pub use signing::{SigningKey, VerifyingKey};
 
 /// Why something was not sealed or opened. Never says what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -46,7 +46,9 @@ async fn a_cut_tail_is_found_at_start_and_no_number_is_used_twice() {
     let text = std::fs::read_to_string(&path).unwrap();
     let cut: String = text.split_inclusive('\n').take(3).collect();
     std::fs::write(&path, &cut).unwrap();
-    assert!(broken(&[&path], Some(&head)).contains("the store knows of line 5, the files end at 3"));
+    assert!(
+        broken(&[&path], Some(&head)).contains("the store knows of line 5 of the chain dev-abcd-1, the files end at 3")
+    );
 
     let (log, opened) = open(&[&path], Some(head.clone()));
     assert_eq!(opened.breaks.len(), 1);

@@ -1,5 +1,6 @@
 //! The log as its users see it: on real files, through crashes, rotations and failing disks.
 
+mod checkpoints;
 mod crash;
 mod full;
 mod rotation;
@@ -9,7 +10,7 @@ mod writing;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{AuditError, AuditLog, Event, OpenOptions, Opened, Report, verify};
+use super::{AuditError, AuditLog, ChainReport, Demands, Event, Faults, Known, OpenOptions, Opened, verify};
 use crate::config::{AuditSink, AuditTo};
 use crate::limits::Limits;
 use crate::store::AuditHead;
@@ -27,6 +28,7 @@ fn options(files: &[&Path], known_head: Option<AuditHead>) -> OpenOptions {
         limits: Limits::default(),
         known_head,
         metrics: Arc::new(Metrics::new()),
+        checkpoints: None,
     }
 }
 
@@ -48,14 +50,27 @@ async fn written(path: &Path, count: usize) -> AuditHead {
     log.head()
 }
 
-fn whole(files: &[&Path], known: Option<&AuditHead>) -> Report {
+fn known_head(chain: &str, head: AuditHead) -> Known {
+    Known { chain: chain.into(), head, by: "the store".into(), is_required: true }
+}
+
+fn demands(known: Option<&AuditHead>) -> Demands {
+    let known = known.map(|head| known_head(CHAIN, head.clone()));
+    Demands { known: known.into_iter().collect(), only: Some(CHAIN.into()), ..Demands::default() }
+}
+
+/// What [`verify`] says of files that hold one chain.
+fn checked(files: &[&Path], demands: &Demands) -> Result<ChainReport, Faults> {
     let files: Vec<PathBuf> = files.iter().map(|path| path.to_path_buf()).collect();
-    verify(&files, known, Some(CHAIN)).unwrap_or_else(|broken| panic!("{broken}"))
+    verify(&files, demands).map(|report| report.chains.into_iter().next().expect("a line"))
+}
+
+fn whole(files: &[&Path], known: Option<&AuditHead>) -> ChainReport {
+    checked(files, &demands(known)).unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 fn broken(files: &[&Path], known: Option<&AuditHead>) -> String {
-    let files: Vec<PathBuf> = files.iter().map(|path| path.to_path_buf()).collect();
-    verify(&files, known, Some(CHAIN)).expect_err("it is not whole").what.to_string()
+    checked(files, &demands(known)).expect_err("it is not whole").to_string()
 }
 
 fn lines(path: &Path) -> Vec<serde_json::Value> {

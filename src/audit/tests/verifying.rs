@@ -11,11 +11,11 @@ fn sample() -> (Vec<u8>, AuditHead) {
     (std::fs::read(&path).unwrap(), head)
 }
 
-fn check(bytes: &[u8], known: Option<&AuditHead>) -> Result<Report, super::super::Broken> {
+fn check(bytes: &[u8], known: Option<&AuditHead>) -> Result<ChainReport, Faults> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     std::fs::write(&path, bytes).unwrap();
-    verify(&[path], known, Some(CHAIN))
+    checked(&[&path], &demands(known))
 }
 
 fn split(bytes: &[u8]) -> Vec<Vec<u8>> {
@@ -98,14 +98,16 @@ fn garbage_gets_a_clear_word_and_bounded_memory() {
         (b"{\"seq\":9", "torn"),
     ] {
         let broken = check(&[&bytes, garbage].concat(), None).unwrap_err();
-        assert_eq!(broken.line, 9);
+        assert_eq!(broken.0[0].place.as_ref().unwrap().1, 9);
         assert!(broken.to_string().contains(word), "{broken}");
     }
-    let broken = verify(&[PathBuf::from("absent.jsonl")], None, None).unwrap_err();
+    let broken = verify(&[PathBuf::from("absent.jsonl")], &Demands::default()).unwrap_err();
     assert!(broken.to_string().starts_with("absent.jsonl:0: cannot be read"), "{broken}");
-    assert_eq!(check(b"", None).unwrap().lines, 0);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a");
+    std::fs::write(&path, b"").unwrap();
+    assert_eq!(verify(std::slice::from_ref(&path), &Demands::default()).unwrap().chains, []);
     std::fs::write(&path, &bytes).unwrap();
-    assert!(verify(&[path], None, Some("another")).unwrap_err().to_string().contains("of the chain"));
+    let another = Demands { only: Some("another".into()), ..Demands::default() };
+    assert!(verify(&[path], &another).unwrap_err().to_string().contains("of the chain"));
 }

@@ -152,7 +152,7 @@ fn every_event_is_explained_to_operators() {
         assert!(page.contains(&format!("| `{name}` |")), "docs/audit.md lacks {name}");
         count += 1;
     }
-    assert_eq!(count, 12);
+    assert_eq!(count, 14);
 }
 
 /// In a process of its own, whose output is read here.

@@ -1,79 +1,88 @@
 //! `leasehold audit verify`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::bail;
-use leasehold_sdk::Timestamp;
-use serde::Serialize;
+use anyhow::{Context, bail};
+use leasehold_sdk::clock;
 
 use super::super::config::read;
 use super::super::exit;
 use super::super::output::Output;
 use super::super::store;
-use crate::audit::{HeadCheck, Report, verify};
+use super::key;
+use super::report::Verified;
+use crate::audit::{Demands, Known, Stored, verify};
 use crate::config::{AuditTo, Config};
-use crate::store::AuditHead;
+
+/// The time in which lines are covered by a checkpoint, where nobody says it: the default of `audit_checkpoint_seconds`.
+const CHECKPOINT_SECONDS: u64 = 10;
+/// What a busy machine may add to it.
+const PATIENCE: Duration = Duration::from_secs(50);
 
 /// `leasehold audit verify`. Ends with 1 when the log is not whole.
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
-    /// The files of one log, oldest first: those that were rotated away before the present one.
+    /// The files, oldest first: those that were rotated away before the present one. Lines of several brokers may stand between
+    /// each other.
     #[arg(value_name = "FILE", required_unless_present = "config")]
     files: Vec<PathBuf>,
-    /// The broker's configuration: its store knows where the log must end. Names the present file, too, if none is given.
+    /// The broker's configuration: its store knows of every chain and where it must end, its [seal] has the keys. With files, all
+    /// chains of the store must be among them; without, the configured file is checked, which is this broker's chain.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-}
-
-/// What is printed.
-#[derive(Debug, Serialize)]
-struct Verified {
-    chain: Option<String>,
-    lines: u64,
-    first: Option<Line>,
-    last: Option<Line>,
-    /// `found`, `before_first` or `not_given`.
-    known_head: &'static str,
-    breaks: u64,
-    breaks_listed: Vec<Break>,
-}
-
-#[derive(Debug, Serialize)]
-struct Line {
-    seq: u64,
-    at: Timestamp,
-}
-
-#[derive(Debug, Serialize)]
-struct Break {
-    seq: u64,
-    file: String,
+    /// With --config: the files are this broker's alone.
+    #[arg(long, requires = "config")]
+    this_broker: bool,
+    /// With --config: do without this chain, whose files are elsewhere. May be repeated.
+    #[arg(long, value_name = "CHAIN", requires = "config")]
+    without: Vec<String>,
+    /// Public keys that check the signatures of checkpoints, as `audit key` prints them. May be repeated.
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
+    /// A copy of the same log, such as a collector's: the files must not end before it. May be repeated, oldest first.
+    #[arg(long, value_name = "FILE")]
+    against: Vec<PathBuf>,
+    /// The files are a collector's: lines may stand twice, and those that the log itself says were lost on their way may be missing.
+    #[arg(long)]
+    collected: bool,
 }
 
 pub async fn run(args: VerifyArgs, output: Output) -> anyhow::Result<u8> {
     let config = args.config.as_deref().map(read).transpose()?;
-    let files = match &config {
-        Some(config) if args.files.is_empty() => vec![present_file(config)?],
-        _ => args.files,
+    let keys = match (&config, args.key.as_slice()) {
+        (Some(config), []) => key::of_config(config)?.unwrap_or_default(),
+        (_, files) => key::of_files(files)?,
     };
-    // Read before the files are: a broker that is running writes on.
-    let known = match &config {
-        Some(config) => Some(known_head(config).await?),
-        None => None,
-    };
-    let report = tokio::task::spawn_blocking(move || {
-        let (chain, head) = known.as_ref().map(|(chain, head)| (chain.as_str(), head)).unzip();
-        verify(&files, head, chain)
-    });
+    let mut demands = Demands { keys, ..Demands::default() };
+    let checkpoint_seconds = config.as_ref().map_or(CHECKPOINT_SECONDS, |c| c.limits.audit_checkpoint_seconds);
+    demands.covered_within = Duration::from_secs(checkpoint_seconds) + PATIENCE;
+    let mut files = args.files;
+    // What others know is read before the files are: a broker that is running writes on.
+    if let Some(config) = &config {
+        let own = args.this_broker || files.is_empty();
+        if files.is_empty() {
+            files.push(present_file(config)?);
+        }
+        demands.known = known_heads(config, own, &args.without).await?;
+        demands.only = demands.known.first().filter(|_| own).map(|known| known.chain.clone());
+    }
+    if !args.against.is_empty() {
+        let copy = Demands { stored: Stored::Copy, keys: demands.keys.clone(), ..Demands::default() };
+        demands.known.extend(in_copy(args.against, copy).await?);
+    }
+    demands.now = (!demands.known.is_empty()).then(clock::wall);
+    demands.stored = if args.collected { Stored::Collected } else { Stored::AsWritten };
+    let report = tokio::task::spawn_blocking(move || verify(&files, &demands));
     let verified = Verified::of(report.await??);
     output.one(&verified, verified.members())?;
-    Ok(if verified.breaks == 0 { exit::DONE } else { exit::FAILED })
+    Ok(if verified.whole { exit::DONE } else { exit::FAILED })
 }
 
 fn present_file(config: &Config) -> anyhow::Result<PathBuf> {
     let files = config.audit.iter().filter_map(|sink| match &sink.to {
         AuditTo::File(path) => Some(path.clone()),
-        AuditTo::Stdout => None,
+        _ => None,
     });
     match files.collect::<Vec<_>>().as_slice() {
         [file] => Ok(file.clone()),
@@ -82,54 +91,38 @@ fn present_file(config: &Config) -> anyhow::Result<PathBuf> {
     }
 }
 
-async fn known_head(config: &Config) -> anyhow::Result<(String, AuditHead)> {
+/// The heads that the store knows: of all chains, or of the one of the broker whose `data_dir` is configured.
+async fn known_heads(config: &Config, own: bool, without: &[String]) -> anyhow::Result<Vec<Known>> {
     let mut heads = store::audit_heads(config).await?;
-    // Each broker of a store has a chain of its own; this file is of the one whose data_dir is configured.
-    if let Ok(id) = std::fs::read_to_string(config.broker.data_dir.join("broker.id")) {
-        heads.retain(|(chain, _)| chain.ends_with(&format!("-{}", id.trim_end())));
+    if heads.is_empty() {
+        bail!("the store {} knows of no audit log yet", store::name(config));
     }
-    match <[_; 1]>::try_from(heads) {
-        Ok([head]) => Ok(head),
-        Err(none) if none.is_empty() => bail!("the store {} knows of no audit log yet", store::name(config)),
-        Err(_) => bail!("the store {} knows of several audit logs", store::name(config)),
+    if let Some(unknown) = without.iter().find(|chain| !heads.iter().any(|(known, _)| known == *chain)) {
+        bail!("--without {unknown}: the store {} knows of no such chain", store::name(config));
     }
-}
-
-impl Verified {
-    fn of(report: Report) -> Self {
-        let line = |(seq, at)| Line { seq, at };
-        Self {
-            chain: report.chain,
-            lines: report.lines,
-            first: report.first.map(line),
-            last: report.last.map(line),
-            known_head: match report.known_head {
-                HeadCheck::NotGiven => "not_given",
-                HeadCheck::Found => "found",
-                HeadCheck::BeforeFirst => "before_first",
-            },
-            breaks: report.breaks,
-            breaks_listed: report.breaks_listed.into_iter().map(|(seq, file)| Break { seq, file }).collect(),
+    if own {
+        if let Ok(id) = std::fs::read_to_string(config.broker.data_dir.join("broker.id")) {
+            heads.retain(|(chain, _)| chain.ends_with(&format!("-{}", id.trim_end())));
+        }
+        if heads.len() != 1 {
+            let which =
+                if heads.is_empty() { "knows of none of" } else { "knows of several audit logs, and no broker.id in" };
+            bail!("the store {} {which} the broker in {}", store::name(config), config.broker.data_dir.display());
         }
     }
+    heads.retain(|(chain, _)| !without.contains(chain));
+    let by = || format!("the store {}", store::name(config));
+    Ok(heads.into_iter().map(|(chain, head)| Known { chain, head, by: by(), is_required: true }).collect())
+}
 
-    fn members(&self) -> Vec<(&'static str, String)> {
-        let line = |line: &Option<Line>| line.as_ref().map(|l| format!("{} at {}", l.seq, l.at)).unwrap_or_default();
-        let end = match self.known_head {
-            "found" => "the store's last known line is there",
-            "before_first" => "the files begin after the store's last known line",
-            _ => "not checked: add --config to find a tail that was cut off",
-        };
-        let whole = if self.breaks == 0 { "yes" } else { "no: lines were already missing when a broker started" };
-        let mut members = vec![
-            ("whole", whole.to_owned()),
-            ("chain", self.chain.clone().unwrap_or_default()),
-            ("lines", self.lines.to_string()),
-            ("first", line(&self.first)),
-            ("last", line(&self.last)),
-            ("end", end.to_owned()),
-        ];
-        members.extend(self.breaks_listed.iter().map(|b| ("break", format!("line {} in {}", b.seq, b.file))));
-        members
-    }
+/// Where the chains end in a copy.
+async fn in_copy(files: Vec<PathBuf>, demands: Demands) -> anyhow::Result<Vec<Known>> {
+    let by = match files.as_slice() {
+        [file] => format!("the copy {}", file.display()),
+        _ => "the copy".to_owned(),
+    };
+    let report = tokio::task::spawn_blocking(move || verify(&files, &demands)).await?;
+    let chains = report.context("the copy is not whole itself")?.chains;
+    let known = chains.into_iter().filter_map(|c| Some((c.chain, c.head?)));
+    Ok(known.map(|(chain, head)| Known { chain, head, by: by.clone(), is_required: false }).collect())
 }

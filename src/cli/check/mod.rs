@@ -1,5 +1,6 @@
 //! `leasehold check`: everything that can be known before a caller is turned away for it.
 
+mod audit;
 mod report;
 mod seal;
 
@@ -50,6 +51,7 @@ pub async fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
     report.add(identity(&config));
     report.add(leases(&config).await);
     report.add(seal::look(&config).await);
+    report.add(audit::look(&config));
     for found in everywhere(&config, targets).await {
         report.add(found);
     }

@@ -1,0 +1,3 @@
+//! The audit log of real brokers, and what `audit verify` finds in it.
+
+mod verify;
