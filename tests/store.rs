@@ -1,5 +1,7 @@
 //! A PostgreSQL store that is away, fails in the middle of a reply, or is reached the wrong way.
 
+mod moving;
+
 use std::process::Output;
 
 use leasehold_client::ClientError;

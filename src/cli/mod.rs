@@ -1,4 +1,4 @@
-//! The command line: one file per command. All but `serve`, `check`, `dev`, `audit` and `identity` talk to a broker, through
+//! The command line: one file per command. All but `serve`, `check`, `store`, `dev`, `audit` and `identity` talk to a broker, through
 //! the client.
 
 mod audit;
@@ -71,6 +71,9 @@ enum Command {
     /// Manage targets.
     #[command(subcommand)]
     Target(target::TargetCommand),
+    /// Move the store to another place.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Change the key by which what must be kept is sealed.
     #[command(subcommand)]
     Seal(seal::SealCommand),
@@ -103,6 +106,7 @@ impl Cli {
             Command::Reconcile(args) => reconcile::run(args, output).await,
             Command::Broker(command) => broker::run(command, output).await,
             Command::Target(command) => target::run(command, output).await,
+            Command::Store(command) => store::run(command, output).await,
             Command::Seal(command) => seal::run(command, output).await,
             Command::Audit(command) => audit::run(command, output).await,
             Command::Identity(command) => identity::run(command, output).await,

@@ -46,7 +46,7 @@ pub use ask::{
 };
 pub use custody::{Rotated, admin_secrets};
 pub use error::Failure;
-pub use presence::Colleague;
+pub use presence::{Colleague, DEAD_AFTER};
 pub use reload::ReloadRefused;
 
 /// An order to end many leases, as it stands.

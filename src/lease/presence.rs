@@ -11,10 +11,10 @@ use super::mint::COME_AGAIN;
 use super::{Broker, Failure, RequestId};
 use crate::domain::caller::Caller;
 use crate::domain::grant::Action;
-use crate::store::{self, KnownBroker, Presence, StoreError};
+use crate::store::{KnownBroker, Presence, StoreError};
 
 /// A broker that was not seen for so long is dead: four of its beats were missed.
-const DEAD_AFTER: Duration = Duration::from_secs(8);
+pub const DEAD_AFTER: Duration = Duration::from_secs(8);
 
 /// One that was not seen for so long is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 86_400);
@@ -38,7 +38,7 @@ impl Broker {
     /// Says that this broker is alive, and takes over what the dead have left.
     pub(super) async fn beat(&self) -> Result<(), StoreError> {
         let presence = Presence { config_hash: self.current().config.hash.clone(), ..self.presence.clone() };
-        let unfit = match store::overlaps(self.store.schema_version().await?) {
+        let unfit = match self.store.standing().await?.check() {
             Err(e) => Some(e.to_string()),
             Ok(()) if self.store.beat(&presence).await? => None,
             Ok(()) => Some("another process runs under this broker's id: its data_dir was copied".to_owned()),

@@ -13,8 +13,8 @@ pub trait Facts: Send + Sync {
     /// The tag made with the store.
     fn tag(&self) -> &StoreTag;
 
-    /// The version of its schema: another broker may have raised it since it was opened.
-    async fn schema_version(&self) -> Result<i64, StoreError>;
+    /// What another program may have changed about it since it was opened.
+    async fn standing(&self) -> Result<Standing, StoreError>;
 
     /// The store's own clock. A SQLite store's is its host's.
     async fn clock(&self) -> Result<Timestamp, StoreError>;
@@ -52,6 +52,26 @@ pub trait Facts: Send + Sync {
 
     /// Whether it can be written now: for readiness.
     async fn probe(&self) -> Result<(), StoreError>;
+}
+
+/// Whether a store may be worked on, and by whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The version of its schema.
+    pub schema_version: i64,
+    /// When what is in it was moved to another store, if it was.
+    pub moved_away_at: Option<Timestamp>,
+}
+
+impl Standing {
+    /// Whether this program may work on it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotOurs`] that says what to do.
+    pub fn check(&self) -> Result<(), StoreError> {
+        super::overlaps(self.schema_version)?;
+        self.moved_away_at.map_or(Ok(()), |at| Err(super::moved_away(at)))
+    }
 }
 
 /// The end of an audit chain.

@@ -11,6 +11,7 @@ mod claims;
 mod conformance;
 mod facts;
 mod leases;
+pub mod moving;
 mod orders;
 mod outbox;
 pub mod postgres;
@@ -18,12 +19,12 @@ mod rows;
 mod sealed;
 pub mod sqlite;
 
-use leasehold_sdk::ClusterName;
+use leasehold_sdk::{ClusterName, Timestamp};
 
 pub use blocks::{Block, Blocks};
 pub use brokers::{Brokers, KnownBroker, Presence};
 pub use claims::{Claims, Outcome, Scope, Settled, Turn};
-pub use facts::{AuditHead, Facts};
+pub use facts::{AuditHead, Facts, Standing};
 pub use leases::{Filter, Inserted, Leases, Live, NewLease, Row, Visible};
 pub use orders::{NewOrder, Order, OrderStep, Orders};
 pub use outbox::{LeaseChange, Outbox, OutboxEntry, OutboxLine};
@@ -54,6 +55,14 @@ pub fn overlaps(version: i64) -> Result<(), StoreError> {
     Err(StoreError::NotOurs(format!(
         "its schema is of version {version}, {age} than this program's {SCHEMA_VERSION} by more than one: {todo}"
     )))
+}
+
+/// What a broker is told whose store was moved to another place.
+fn moved_away(at: Timestamp) -> StoreError {
+    StoreError::NotOurs(format!(
+        "what was in it was moved to another store at {at}: set [store] url to that one; if it was never put in use, \
+         `leasehold store reopen` takes the move back"
+    ))
 }
 
 /// Who opens a store.

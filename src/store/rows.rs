@@ -4,7 +4,8 @@ use leasehold_identity::SpiffeId;
 use leasehold_sdk::{LeaseId, Receipt, Revocable, Timestamp};
 
 use super::{
-    Block, Filter, KnownBroker, Live, NewOrder, Order, OutboxLine, Presence, Row, SealedRow, SealedState, StoreError,
+    Block, Filter, KnownBroker, Live, NewOrder, Order, OutboxLine, Presence, Row, SealedRow, SealedState, Standing,
+    StoreError,
 };
 use crate::domain::lease::{EndedBy, Lease, State};
 use crate::seal::{KeyId, Sealed};
@@ -190,6 +191,11 @@ pub(super) fn broker(row: &impl Cells) -> Result<KnownBroker, StoreError> {
         started_at: row.time("started_at")?,
     };
     Ok(KnownBroker { presence, seen_at: row.time("seen_at")?, claimed: row.count("claimed")? })
+}
+
+/// Reads how a store stands.
+pub(super) fn standing(row: &impl Cells) -> Result<Standing, StoreError> {
+    Ok(Standing { schema_version: row.number("schema_version")?, moved_away_at: row.maybe_time("moved_away_at")? })
 }
 
 /// Reads a sealed secret.

@@ -108,7 +108,7 @@ const BROKER_COMMANDS: &[&str] = &[
     "src/cli/check.rs",
     "src/cli/check/",
     "src/cli/audit/verify.rs",
-    "src/cli/store.rs",
+    "src/cli/store/",
 ];
 
 #[test]

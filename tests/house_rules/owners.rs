@@ -50,6 +50,8 @@ const OWNERS: &[(&str, &[&str])] = &[
             "src/audit/",
             "src/seal/",
             "src/config/",
+            // The checksum of a store's export.
+            "src/store/moving/",
             BENCHES,
         ],
     ),

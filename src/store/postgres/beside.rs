@@ -57,12 +57,12 @@ async fn look(link: &Link, cluster: &ClusterName) -> Result<PgConnection, StoreE
     Ok(db)
 }
 
-async fn connect(link: &Link) -> Result<PgConnection, StoreError> {
+pub(super) async fn connect(link: &Link) -> Result<PgConnection, StoreError> {
     let silent = |_| StoreError::Unavailable(format!("it did not answer within {} ms", link.patience.as_millis()));
     timeout(link.patience, link.options()?.connect()).await.map_err(silent)?.map_err(failed)
 }
 
-async fn owner(db: &mut PgConnection, cluster: &ClusterName) -> Result<(), StoreError> {
+pub(super) async fn owner(db: &mut PgConnection, cluster: &ClusterName) -> Result<(), StoreError> {
     let (owner, version): (String, i64) =
         sqlx::query_as("SELECT cluster, schema_version FROM store").fetch_one(db).await.map_err(failed)?;
     if owner != cluster.as_str() {

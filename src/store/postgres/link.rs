@@ -9,7 +9,6 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, PgPool};
 
 use super::super::StoreError;
-use crate::limits::Limits;
 
 /// How long a connection may have rested and still be used without asking whether it lives.
 const REST_TRUSTED: Duration = Duration::from_secs(2);
@@ -76,9 +75,9 @@ impl Link {
     }
 
     /// Connections, made when they are first needed.
-    pub(super) fn pool(&self, limits: &Limits) -> Result<PgPool, StoreError> {
+    pub(super) fn pool(&self, connections_max: u32) -> Result<PgPool, StoreError> {
         Ok(PgPoolOptions::new()
-            .max_connections(u32::try_from(limits.store_connections_max).unwrap_or(u32::MAX))
+            .max_connections(connections_max)
             .acquire_timeout(self.patience)
             .idle_timeout(Duration::from_secs(600))
             .max_lifetime(Duration::from_secs(1800))

@@ -15,6 +15,7 @@ mod facts;
 mod leases;
 mod link;
 mod moves;
+pub mod moving;
 mod orders;
 mod outcome;
 mod query;
@@ -50,7 +51,7 @@ impl Postgres {
     /// [`StoreError::NotOurs`] when it belongs to another cluster than the opener's, when a newer program made it, or when its
     /// database sorts text in a way that ids do not; [`StoreError::Unavailable`] when it cannot be reached or does not let us.
     pub async fn open(link: Link, opener: &Opener, limits: &Limits) -> Result<Self, StoreError> {
-        let pool = link.pool(limits)?;
+        let pool = link.pool(u32::try_from(limits.store_connections_max).unwrap_or(u32::MAX))?;
         schema::migrate(&pool).await?;
         let mut db = pool.acquire().await.map_err(failed)?;
         schema::sorts_by_bytes(&mut db).await?;

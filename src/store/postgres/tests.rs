@@ -1,6 +1,7 @@
 //! The suite of all stores, and what only several brokers on one database can show.
 
 mod indexes;
+mod moving;
 mod several;
 
 use std::time::Duration;

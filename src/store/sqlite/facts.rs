@@ -7,7 +7,7 @@ use leasehold_sdk::{ClusterName, LeaseId, StoreTag, Timestamp, clock};
 use serde_json::json;
 use sqlx::SqliteConnection;
 
-use super::super::{AuditHead, Facts, Outbox, OutboxEntry, OutboxLine, StoreError};
+use super::super::{AuditHead, Facts, Outbox, OutboxEntry, OutboxLine, Standing, StoreError, moved_away};
 use super::Sqlite;
 use super::leases::bound;
 use super::outcome::failed;
@@ -22,14 +22,15 @@ pub(super) async fn adopt(db: &mut SqliteConnection, cluster: &ClusterName) -> R
         .execute(&mut *db)
         .await
         .map_err(failed)?;
-    let (owner, tag): (String, String) =
-        sqlx::query_as("SELECT cluster, tag FROM store").fetch_one(db).await.map_err(failed)?;
+    let (owner, tag, moved): (String, String, Option<i64>) =
+        sqlx::query_as("SELECT cluster, tag, moved_away_at FROM store").fetch_one(db).await.map_err(failed)?;
     if owner != cluster.as_str() {
         return Err(StoreError::NotOurs(format!(
             "it belongs to cluster {owner:?}, and this broker is of cluster {:?}: set [broker] cluster or [store] url right",
             cluster.as_str()
         )));
     }
+    moved.map_or(Ok(()), |at| Err(moved_away(Timestamp::from_unix_ms(at))))?;
     tag.parse().map_err(|e| StoreError::Damaged(format!("its tag {tag:?}: {e}")))
 }
 
@@ -39,9 +40,9 @@ impl Facts for Sqlite {
         &self.tag
     }
 
-    async fn schema_version(&self) -> Result<i64, StoreError> {
-        let mut db = self.reader().await?;
-        sqlx::query_scalar("SELECT schema_version FROM store").fetch_one(&mut *db).await.map_err(failed)
+    async fn standing(&self) -> Result<Standing, StoreError> {
+        let row = sqlx::query("SELECT schema_version, moved_away_at FROM store");
+        rows::standing(&row.fetch_one(&mut *self.reader().await?).await.map_err(failed)?)
     }
 
     async fn clock(&self) -> Result<Timestamp, StoreError> {

@@ -12,6 +12,7 @@ mod claims;
 mod facts;
 mod file;
 mod leases;
+pub mod moving;
 mod orders;
 mod outcome;
 mod query;

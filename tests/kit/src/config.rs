@@ -92,6 +92,14 @@ impl ConfigFile {
         self.store(url)
     }
 
+    /// The store in a file, as it is unless said otherwise.
+    #[must_use]
+    pub fn file_store(mut self) -> Self {
+        self.store_lines.clear();
+        let url = format!("sqlite://{}/leasehold.db", self.dir.display());
+        self.store(&url)
+    }
+
     /// A further line of `[store]`.
     #[must_use]
     pub fn store_line(mut self, line: &str) -> Self {

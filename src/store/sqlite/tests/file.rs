@@ -82,7 +82,11 @@ async fn a_store_of_more_than_one_version_ahead_is_refused() {
     store.write(Raw("UPDATE store SET schema_version = schema_version + 1")).await.unwrap();
     store.close().await;
     let store = open(&path).await.unwrap();
-    assert_eq!(store.schema_version().await.unwrap(), SCHEMA_VERSION + 1, "one version of overlap, and it stays");
+    assert_eq!(
+        store.standing().await.unwrap().schema_version,
+        SCHEMA_VERSION + 1,
+        "one version of overlap, and it stays"
+    );
     store.write(Raw("UPDATE store SET schema_version = schema_version + 1")).await.unwrap();
     store.close().await;
     let why = refusal(open(&path).await);

@@ -1,10 +1,14 @@
 //! The store that the configuration names.
 
+mod moving;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use leasehold_sdk::Finding;
+
+pub use moving::{StoreCommand, run};
 
 use crate::config::{Config, PostgresStore, StoreConfig};
 use crate::seal::KeyRing;
