@@ -95,9 +95,14 @@ const RULES: &[Rule] = &[
         why: "whoever embeds the client builds no broker",
     },
     Rule {
-        folders: &["crates/identity/", "crates/pglink/", "crates/playground/"],
+        folders: &["crates/identity/", "crates/playground/"],
         never: &["leasehold", "leasehold_client", "leasehold_sdk", "leasehold_postgres", "sqlx", "axum"],
         why: "these crates are at the bottom",
+    },
+    Rule {
+        folders: &["crates/pglink/"],
+        never: &["leasehold", "leasehold_client", "leasehold_identity", "leasehold_postgres", "sqlx", "axum", "rustls"],
+        why: "it stands on the SDK, and describes a way without going it",
     },
 ];
 
