@@ -115,7 +115,11 @@ enum Line {
 /// [`MoveError`]; what is in `out` then is no whole file.
 pub async fn export(source: &mut dyn Source, at: Timestamp, out: &mut (dyn Write + Send)) -> Result<Moved, MoveError> {
     let mut own = Row::new();
-    source.read(&TABLES[0], &mut |row| Ok(own = row)).await?;
+    let mut keep = |row| {
+        own = row;
+        Ok(())
+    };
+    source.read(&TABLES[0], &mut keep).await?;
     let text = |key: &str| own.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut moved = Moved { cluster: text("cluster"), tag: text("tag"), leases: 0, rows: 0 };
     let mut hash = Context::new(&digest::SHA256);
