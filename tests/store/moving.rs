@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use super::Store;
 use crate::ground;
-use crate::stage::{BILLING, OPERATOR, Rights, SOON, Stage, end, find, mint};
+use crate::stage::{BILLING, OPERATOR, SOON, end, find, mint};
 
 leasehold_testkit::each_version! {
     a_store_moves_from_a_file_into_a_database_and_no_lease_ends,
