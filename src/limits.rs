@@ -150,6 +150,10 @@ limits! {
     audit_waiting_lines_max = 10_000, 1..=1_000_000;
     /// How long an audit line is waited for; past it what it is for is refused, and the broker is not ready.
     audit_write_milliseconds_max = 5000, 100..=60_000;
+    /// Time for one try to hand audit lines to a collector: connecting, sending and its answer.
+    audit_send_milliseconds_max = 3000, 100..=60_000;
+    /// Bytes of audit lines that wait for a sink that is not required; more are lost to it, and counted.
+    audit_buffer_bytes_max = 67_108_864, 1_048_576..=4_294_967_296;
     /// Longest time from an audit line to the checkpoint that covers it.
     audit_checkpoint_seconds = 10, 1..=3600;
     /// Refused handshakes that are audited one by one, per reason and minute; the rest are counted.
@@ -183,6 +187,8 @@ pub const READ_AT_START: &[&str] = &[
     "audit_fsync_milliseconds_max",
     "audit_waiting_lines_max",
     "audit_write_milliseconds_max",
+    "audit_send_milliseconds_max",
+    "audit_buffer_bytes_max",
     "audit_checkpoint_seconds",
     "refused_handshakes_audited_per_minute",
     "store_connections_max",

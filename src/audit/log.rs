@@ -189,7 +189,7 @@ impl AuditLog {
         let patience = Duration::from_millis(options.limits.audit_write_milliseconds_max);
         let waiting_max = options.limits.audit_waiting_lines_max;
         let log = Self { jobs, shared: Arc::clone(&shared), waiting_max, patience };
-        Outputs::new(outputs, &head, sync, &options.metrics)
+        Outputs::new(outputs, &head, sync, options.limits.audit_buffer_bytes_max, &options.metrics)
             .map(|outputs| Writer::new(shared, outputs, origin, options.metrics, (head, preface), options.checkpoints))
             .and_then(|writer| writer::spawn(writer, received))
             .map_err(|why| AuditError::NotWritten(format!("no thread for it: {why}").into()))?;

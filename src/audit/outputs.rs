@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::detached::Detached;
-use super::sink::Sink;
+use super::detached::{Detached, Loss};
+use super::sink::{Group, NotTaken, Sink};
 use super::syncer::Syncer;
 use crate::store::AuditHead;
 use crate::telemetry::Metrics;
@@ -16,6 +16,7 @@ pub struct Outputs {
     optional: Vec<Detached>,
     /// `None`: each group is synced before it counts as written.
     syncer: Option<Syncer>,
+    metrics: Arc<Metrics>,
 }
 
 /// A required sink, and what it is owed.
@@ -23,9 +24,9 @@ struct Output {
     sink: Box<dyn Sink>,
     /// The last line it took.
     last: AuditHead,
-    /// A group that another sink took and this one did not, and the group's last line: it comes first, so that the chain
-    /// stays whole here too.
-    owed: Option<(Vec<u8>, AuditHead)>,
+    /// A group that another sink took and this one did not, or may have taken: it comes first, so that the chain stays whole
+    /// here too.
+    owed: Option<Arc<Group>>,
 }
 
 /// Required sinks failed.
@@ -35,12 +36,13 @@ pub struct Failed {
     pub sinks: Vec<String>,
     /// What went wrong with the first.
     pub why: String,
-    /// Whether another sink has the lines.
-    pub some_took_it: bool,
+    /// Whether some sink has the lines, or may have them: then they are the chain's, and their numbers are used up.
+    pub some_may_have_it: bool,
 }
 
 impl Outputs {
-    /// Sinks with whether each is required; `head`: the last line of the chain; `sync`: see `audit_fsync_milliseconds_max`.
+    /// Sinks with whether each is required; `head`: the last line of the chain; `sync`: see `audit_fsync_milliseconds_max`;
+    /// `room`: see `audit_buffer_bytes_max`.
     ///
     /// # Errors
     /// A thread could not be started.
@@ -48,6 +50,7 @@ impl Outputs {
         sinks: Vec<(Box<dyn Sink>, bool)>,
         head: &AuditHead,
         sync: Duration,
+        room: u64,
         metrics: &Arc<Metrics>,
     ) -> io::Result<Self> {
         let (mut required, mut optional) = (Vec::new(), Vec::new());
@@ -55,42 +58,43 @@ impl Outputs {
             if is_required {
                 required.push(Output { sink, last: head.clone(), owed: None });
             } else {
-                optional.push(Detached::start(sink, head.clone(), Arc::clone(metrics))?);
+                optional.push(Detached::start(sink, head.clone(), room, Arc::clone(metrics))?);
             }
         }
         let syncer = if sync.is_zero() { None } else { Some(Syncer::start(sync)?) };
-        Ok(Self { required, optional, syncer })
+        Ok(Self { required, optional, syncer, metrics: Arc::clone(metrics) })
     }
 
     /// Makes every required sink ready for the next group.
     pub fn prepare(&mut self) -> Result<(), Failed> {
         if let Some((sink, why)) = self.syncer.as_ref().and_then(Syncer::take_failure) {
-            return Err(Failed { why: format!("{sink}: sync: {why}"), sinks: vec![sink], some_took_it: true });
+            return Err(Failed { why: format!("{sink}: sync: {why}"), sinks: vec![sink], some_may_have_it: true });
         }
-        gather(self.required.iter_mut().map(|output| {
+        let mut failures = Failures::default();
+        for output in &mut self.required {
             let done = output.prepare();
-            (&*output.sink, done)
-        }))
-        .1
+            self.metrics.audit_sink(output.sink.name(), done.is_ok());
+            failures.note(&*output.sink, done);
+        }
+        failures.result(false)
     }
 
-    /// Writes a group that ends in the line `head` to all sinks.
-    pub fn append(&mut self, bytes: &[u8], head: &AuditHead) -> Result<(), Failed> {
-        let (took, result) = gather(self.required.iter_mut().map(|output| {
-            let done = output.sink.append(bytes);
-            if done.is_ok() {
-                output.last = head.clone();
-            } else {
-                output.owed = Some((bytes.to_vec(), head.clone()));
-            }
-            (&*output.sink, done)
-        }));
-        if took == 0 && result.is_err() {
+    /// Writes a group to all sinks.
+    pub fn append(&mut self, group: &Arc<Group>) -> Result<(), Failed> {
+        let (mut some_may_have_it, mut failures) = (false, Failures::default());
+        for output in &mut self.required {
+            let done = output.append(group);
+            self.metrics.audit_sink(output.sink.name(), done.is_ok());
+            some_may_have_it |= done.as_ref().map_or_else(|not| not.may_have_it, |()| true);
+            failures.note(&*output.sink, done.map_err(|not| not.why));
+        }
+        let result = failures.result(some_may_have_it);
+        if result.is_err() && !some_may_have_it {
             self.required.iter_mut().for_each(|output| output.owed = None);
             return result;
         }
-        for sink in &mut self.optional {
-            sink.append(bytes, head);
+        for sink in &self.optional {
+            sink.append(group);
         }
         result
     }
@@ -110,43 +114,71 @@ impl Outputs {
         }
     }
 
-    /// Syncs everything, and waits a little for the optional sinks.
+    /// What sinks that are not required lost since the last call, where they take lines again.
+    pub fn losses(&self) -> Vec<Loss> {
+        self.optional.iter().filter_map(Detached::take_loss).collect()
+    }
+
+    /// Ends the sinks that are not required, and waits a little for what waits for them. What they did not take is lost.
+    pub fn finish_optional(&mut self) {
+        self.optional.iter().for_each(Detached::ask_to_end);
+        self.optional.iter_mut().for_each(Detached::wait_for_end);
+    }
+
+    /// Syncs everything.
     pub fn finish(&mut self) -> io::Result<()> {
-        self.optional.iter_mut().for_each(Detached::finish);
         self.prepare().and_then(|()| self.sync_now()).map_err(|failed| io::Error::other(failed.why))
     }
 
     fn sync_now(&mut self) -> Result<(), Failed> {
-        let synced = |output: &Output| output.sink.file().map_or(Ok(()), |file| file.sync_data());
-        let (_, result) = gather(self.required.iter().map(|output| (&*output.sink, synced(output))));
-        result.map_err(|failed| Failed { some_took_it: true, why: format!("sync: {}", failed.why), ..failed })
+        let mut failures = Failures::default();
+        for output in &self.required {
+            let synced = output.sink.file().map_or(Ok(()), |file| file.sync_data());
+            failures.note(&*output.sink, synced.map_err(|why| io::Error::new(why.kind(), format!("sync: {why}"))));
+        }
+        failures.result(true)
     }
 }
 
 impl Output {
     fn prepare(&mut self) -> io::Result<()> {
         self.sink.prepare(&self.last)?;
-        if let Some((bytes, head)) = &self.owed {
-            self.sink.append(bytes)?;
-            self.last = head.clone();
+        if let Some(group) = &self.owed {
+            self.sink.append(&group.bytes).map_err(|not| not.why)?;
+            self.last = group.head.clone();
             self.owed = None;
         }
         Ok(())
     }
+
+    fn append(&mut self, group: &Arc<Group>) -> Result<(), NotTaken> {
+        let done = self.sink.append(&group.bytes);
+        match &done {
+            Ok(()) => self.last = group.head.clone(),
+            Err(_) => self.owed = Some(Arc::clone(group)),
+        }
+        done
+    }
 }
 
-/// How many succeeded, and those that did not.
-fn gather<'a>(results: impl Iterator<Item = (&'a dyn Sink, io::Result<()>)>) -> (usize, Result<(), Failed>) {
-    let (mut took, mut failed) = (0, None::<Failed>);
-    for (sink, result) in results {
-        let Err(why) = result else {
-            took += 1;
-            continue;
-        };
-        let name = sink.name().to_owned();
-        let why = format!("{name}: {why}");
-        failed.get_or_insert_with(|| Failed { sinks: Vec::new(), why, some_took_it: false }).sinks.push(name);
+/// Those that failed.
+#[derive(Default)]
+struct Failures {
+    sinks: Vec<String>,
+    why: Option<String>,
+}
+
+impl Failures {
+    fn note(&mut self, sink: &dyn Sink, done: io::Result<()>) {
+        let Err(why) = done else { return };
+        self.why.get_or_insert_with(|| format!("{}: {why}", sink.name()));
+        self.sinks.push(sink.name().to_owned());
     }
-    let failed = failed.map(|failed| Failed { some_took_it: took > 0, ..failed });
-    (took, failed.map_or(Ok(()), Err))
+
+    fn result(self, some_may_have_it: bool) -> Result<(), Failed> {
+        match self.why {
+            Some(why) => Err(Failed { sinks: self.sinks, why, some_may_have_it }),
+            None => Ok(()),
+        }
+    }
 }

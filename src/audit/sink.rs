@@ -1,4 +1,5 @@
-//! Where lines go: files, which can be renamed under us and cut back, and standard output, which cannot.
+//! Where lines go. Here: files, which can be renamed under us and cut back, and standard output, which cannot. In
+//! [`super::collector`]: over the network.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -15,15 +16,51 @@ pub trait Sink: Send {
     /// What operators call it.
     fn name(&self) -> &str;
 
-    /// Called before each group and now and then when there is none: repairs what a failure left behind, and follows a rename.
-    /// `head` is the last line written.
+    /// Called before each group and now and then when there is none: repairs what a failure left behind, follows a rename,
+    /// connects. `head` is the last line that it took.
     fn prepare(&mut self, head: &AuditHead) -> io::Result<()>;
 
-    /// Takes all of `bytes`, or fails and leaves nothing of them where that is possible.
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Takes all of `bytes`, or fails and leaves nothing of them where that is possible. Bounded in time where it waits for
+    /// another machine.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), NotTaken>;
 
     /// What is to be synced after an append; `None` where syncing means nothing.
-    fn file(&self) -> Option<Arc<File>>;
+    fn file(&self) -> Option<Arc<File>> {
+        None
+    }
+}
+
+/// A sink did not take a group.
+#[derive(Debug)]
+pub struct NotTaken {
+    /// Why not.
+    pub why: io::Error,
+    /// Some or all of it may have arrived all the same. Its numbers are then used up, and it must be sent again as it is: other
+    /// lines of the same numbers would be another chain.
+    pub may_have_it: bool,
+}
+
+impl From<io::Error> for NotTaken {
+    fn from(why: io::Error) -> Self {
+        Self { why, may_have_it: false }
+    }
+}
+
+/// Lines that are written together.
+pub struct Group {
+    /// The lines, each with its newline.
+    pub bytes: Vec<u8>,
+    /// How many.
+    pub lines: u64,
+    /// The last of them.
+    pub head: AuditHead,
+}
+
+impl Group {
+    /// The number of the first.
+    pub fn first_seq(&self) -> u64 {
+        self.head.seq + 1 - self.lines
+    }
 }
 
 /// A file that is appended to.
@@ -78,13 +115,14 @@ impl Sink for FileSink {
         }
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), NotTaken> {
         let start = self.file.metadata()?.len();
         let mut file: &File = &self.file;
-        file.write_all(bytes).inspect_err(|_| {
+        file.write_all(bytes).map_err(|why| {
             if self.file.set_len(start).is_err() {
                 self.torn_at = Some(start);
             }
+            NotTaken::from(why)
         })
     }
 
@@ -115,7 +153,7 @@ impl Sink for StdoutSink {
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), NotTaken> {
         if self.torn {
             self.out.write_all(b"\n")?;
         }
@@ -123,10 +161,6 @@ impl Sink for StdoutSink {
         self.out.write_all(bytes)?;
         self.torn = false;
         Ok(())
-    }
-
-    fn file(&self) -> Option<Arc<File>> {
-        None
     }
 }
 

@@ -13,8 +13,10 @@ use tokio::sync::oneshot;
 use super::Event;
 use super::chain::{Head, append_line};
 use super::checkpoint::Checkpoints;
+use super::detached::Loss;
 use super::log::{AuditError, IDLE, Shared, encode};
 use super::outputs::{Failed, Outputs};
+use super::sink::Group;
 use crate::store::AuditHead;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::OfSink;
@@ -51,6 +53,8 @@ pub struct Writer {
     head: AuditHead,
     /// Events that go before all others, until they are written.
     preface: Vec<Vec<u8>>,
+    /// What sinks that are not required lost, and is not on record yet.
+    losses: Vec<Loss>,
     checkpoints: Option<Checkpoints>,
     /// What is written now is the end.
     closing: bool,
@@ -59,9 +63,7 @@ pub struct Writer {
 
 /// Lines made ready.
 struct Made {
-    bytes: Vec<u8>,
-    lines: u64,
-    head: AuditHead,
+    group: Arc<Group>,
     /// When, and whether the last is a checkpoint.
     at: Timestamp,
     checkpoint: bool,
@@ -90,7 +92,18 @@ impl Writer {
     ) -> Self {
         metrics.audit_writable.set(1);
         let (head, preface) = start;
-        Self { shared, outputs, origin, metrics, head, preface, checkpoints, closing: false, trouble: None }
+        Self {
+            shared,
+            outputs,
+            origin,
+            metrics,
+            head,
+            preface,
+            losses: Vec::new(),
+            checkpoints,
+            closing: false,
+            trouble: None,
+        }
     }
 
     fn run(mut self, jobs: &Receiver<Job>) {
@@ -104,14 +117,12 @@ impl Writer {
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.last_words();
-                    let _ = self.outputs.finish();
+                    let _ = self.finish();
                     return;
                 }
             };
             if let Some(reply) = close {
-                self.last_words();
-                let synced = self.outputs.finish().map_err(|why| AuditError::NotWritten(why.to_string().into()));
+                let synced = self.finish().map_err(|why| AuditError::NotWritten(why.to_string().into()));
                 // Whoever waits may open the files again at once: their locks must be gone.
                 drop(self);
                 let _ = reply.send(synced);
@@ -148,10 +159,14 @@ impl Writer {
         close
     }
 
-    /// Covers the last lines by a checkpoint: a log that was closed well ends in one.
-    fn last_words(&mut self) {
+    /// Covers the last lines by a checkpoint, so that a log that was closed well ends in one; puts on record what sinks that are
+    /// not required did not take in time; syncs.
+    fn finish(&mut self) -> io::Result<()> {
         self.closing = true;
         self.tick();
+        self.outputs.finish_optional();
+        self.tick();
+        self.outputs.finish()
     }
 
     /// Without work: follows a rotation, tries again what failed, writes a checkpoint that is due.
@@ -189,7 +204,11 @@ impl Writer {
             let event = Event::AuditResumed { refused_lines: trouble.refused_lines, since: trouble.since };
             encode(&event).expect("it is short")
         });
-        let all: Vec<&[u8]> = self.preface.iter().chain(&resumed).chain(events).map(Vec::as_slice).collect();
+        // They stay until they are on record.
+        self.losses.extend(self.outputs.losses());
+        let losses: Vec<Vec<u8>> = self.losses.iter().map(|loss| encode(&lines_lost(loss)).expect("it is short")).collect();
+        let own = self.preface.iter().chain(&resumed).chain(&losses);
+        let all: Vec<&[u8]> = own.chain(events).map(Vec::as_slice).collect();
         let checkpoint = self.checkpoints.as_ref().is_some_and(|checkpoints| match self.closing {
             true => checkpoints.is_owed(!all.is_empty()),
             false => checkpoints.is_due(!all.is_empty(), clock::boot(), clock::wall()),
@@ -198,9 +217,9 @@ impl Writer {
             return Ok(());
         }
         let made = self.make(&all, checkpoint);
-        match self.outputs.append(&made.bytes, &made.head) {
+        match self.outputs.append(&made.group) {
             // Nobody has these lines: their numbers are free again.
-            Err(failed) if !failed.some_took_it => return Err(self.counted(failed)),
+            Err(failed) if !failed.some_may_have_it => return Err(self.counted(failed)),
             appended => {
                 self.took(made);
                 appended.map_err(|failed| self.counted(failed))?;
@@ -230,11 +249,13 @@ impl Writer {
             let event = checkpoints.event(&self.origin.chain, &head, at);
             add(&mut head, &encode(&event).expect("it is short"));
         }
-        Made { bytes, lines: head.seq - self.head.seq, head, at, checkpoint }
+        let group = Arc::new(Group { bytes, lines: head.seq - self.head.seq, head });
+        Made { group, at, checkpoint }
     }
 
     fn took(&mut self, made: Made) {
         self.preface.clear();
+        self.losses.clear();
         if let Some(trouble) = &mut self.trouble {
             // Put on record just now; what is refused from here on is counted anew.
             *trouble = Trouble { since: clock::wall(), refused_lines: 0 };
@@ -242,9 +263,9 @@ impl Writer {
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.written(made.checkpoint, clock::boot(), made.at);
         }
-        self.metrics.audit_lines.inc_by(made.lines);
-        self.head = made.head.clone();
-        *self.shared.head.lock().unwrap_or_else(PoisonError::into_inner) = made.head;
+        self.metrics.audit_lines.inc_by(made.group.lines);
+        self.head = made.group.head.clone();
+        *self.shared.head.lock().unwrap_or_else(PoisonError::into_inner) = made.group.head.clone();
     }
 
     fn counted(&self, failed: Failed) -> Arc<str> {
@@ -253,6 +274,11 @@ impl Writer {
         }
         failed.why.into()
     }
+}
+
+fn lines_lost(loss: &Loss) -> Event {
+    let Loss { sink, lines, first_seq, last_seq, since } = loss.clone();
+    Event::LinesLost { sink, lines, first_seq, last_seq, since }
 }
 
 impl Drop for Writer {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use leasehold_sdk::Timestamp;
 
 use super::labels::{
-    ActionAllowed, HandshakeResult, OfResult, OfRoute, OfTarget, RouteStatus, TargetDone, TargetResult, TargetState,
+    ActionAllowed, HandshakeResult, OfResult, OfRoute, OfSink, OfTarget, RouteStatus, TargetDone, TargetResult, TargetState,
 };
 use super::metrics::Metrics;
 
@@ -73,6 +73,11 @@ impl Metrics {
         for done in strays {
             self.strays.get_or_create(&TargetDone::of(target, done)).inc();
         }
+    }
+
+    /// Whether an audit sink took its last lines.
+    pub fn audit_sink(&self, sink: &str, is_up: bool) {
+        self.audit_sink_up.get_or_create(&OfSink::of(sink)).set(i64::from(is_up));
     }
 
     /// Whether a target answered its last call.

@@ -77,7 +77,7 @@ labels! {
     }
     /// One audit sink.
     OfSink {
-        /// Its file, or `stdout`.
+        /// Its file, `stdout`, or the URL of a collector without what may be secret.
         sink: String,
     }
     /// One limit.

@@ -82,6 +82,12 @@ metrics! {
     audit_lines: Counter = Counter::default();
     /// Writes or syncs of an audit sink that failed.
     audit_failures: Family<OfSink, Counter> = Family::default();
+    /// Whether the sink took its last lines (1) or not (0).
+    audit_sink_up: Family<OfSink, Gauge> = Family::default();
+    /// Bytes of lines that wait for an audit sink that is not required.
+    audit_waiting_bytes: Family<OfSink, Gauge> = Family::default();
+    /// Lines that an audit sink that is not required lost.
+    audit_lost_lines: Family<OfSink, Counter> = Family::default();
     /// Whether every required audit sink took its last line (1) or not (0).
     audit_writable: Gauge = Gauge::default();
     /// Time for one commit of the store.

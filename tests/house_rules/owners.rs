@@ -11,13 +11,16 @@ const CLI: &str = "src/cli/";
 /// The ops listener: health and metrics.
 const TELEMETRY: &str = "src/telemetry/";
 
+/// Collectors of audit lines.
+const COLLECTORS: &str = "src/audit/collector/";
+
 /// A crate as the code names it, and the files and folders that may.
 const OWNERS: &[(&str, &[&str])] = &[
     // Tests play clients that no good client is.
     // TLS to a database is no SPIFFE identity: the engine does it itself, below its guard.
     ("rustls", &[IDENTITY, "plugins/postgres/src/guard/tls.rs", TESTS]),
     ("tokio_rustls", &[IDENTITY, "plugins/postgres/src/guard/tls.rs", TESTS]),
-    ("webpki_roots", &["plugins/postgres/src/guard/tls.rs"]),
+    ("webpki_roots", &["plugins/postgres/src/guard/tls.rs", IDENTITY]),
     ("rustls_pki_types", &[IDENTITY]),
     ("webpki", &[IDENTITY]),
     ("x509_parser", &[IDENTITY]),
@@ -28,11 +31,11 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("comfy_table", &[CLI]),
     ("jsonwebtoken", &["src/token/", CLIENT]),
     ("axum", &[API, TELEMETRY]),
-    ("hyper", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
-    ("hyper_util", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
-    ("http", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
+    ("hyper", &[API, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
+    ("hyper_util", &[API, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
+    ("http", &[API, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
     ("http_body", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
-    ("http_body_util", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
+    ("http_body_util", &[API, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
     ("tower", &[API, TELEMETRY]),
     ("utoipa", &[API, CLIENT]),
     ("toml", &["src/config/"]),

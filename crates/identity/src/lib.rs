@@ -5,6 +5,7 @@
 //!
 //! * [`Identity`] holds the own SVID and one trust bundle per trust domain, and follows their files.
 //! * [`Acceptor`] is the server side of mTLS, [`Connector`] the client side. Both verify by the same rules.
+//! * [`HostTls`] is the client side towards servers that have a host name and no SPIFFE ID, such as collectors of audit lines.
 //! * [`Identity::recheck`] asks of a kept connection whether its peer would still be let in.
 //! * [`dev`] makes throwaway certificate authorities and SVIDs; [`inspect`] describes certificates without trusting them.
 //!
@@ -39,4 +40,4 @@ pub use identity::{Identity, Reload};
 pub use inspect::{CertReport, InspectError, inspect, inspect_der};
 pub use peer::Peer;
 pub use status::{DomainStatus, IdentityStatus};
-pub use tls::{Acceptor, Connector};
+pub use tls::{Acceptor, Connector, HostTls, HostTlsError};

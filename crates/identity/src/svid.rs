@@ -76,7 +76,7 @@ impl OwnSvid {
     }
 }
 
-fn read_chain(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+pub(crate) fn read_chain(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let bad = |why: String| IdentityError::BadCertificate { path: path.into(), why };
     let pem = files::read(path, SVID_FILE_BYTES_MAX)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
@@ -87,7 +87,7 @@ fn read_chain(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, Id
     Ok(chain)
 }
 
-fn certify(source: &SvidSource, chain: Vec<CertificateDer<'static>>) -> Result<CertifiedKey, IdentityError> {
+pub(crate) fn certify(source: &SvidSource, chain: Vec<CertificateDer<'static>>) -> Result<CertifiedKey, IdentityError> {
     let SvidSource::Files { cert, key } = source;
     let bad = |why: String| IdentityError::BadKey { path: key.clone(), why };
     let pem = files::read(key, SVID_FILE_BYTES_MAX)?;

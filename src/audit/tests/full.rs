@@ -1,8 +1,7 @@
-use std::fs::File;
 use std::io;
 use std::sync::Mutex;
 
-use super::super::sink::Sink;
+use super::super::sink::{NotTaken, Sink};
 use super::*;
 
 /// A sink in memory that fails when told to.
@@ -15,6 +14,8 @@ struct Flaky {
 struct FlakyState {
     bytes: Vec<u8>,
     fails: bool,
+    /// Whether it may have taken what it failed with.
+    answers_nothing: bool,
 }
 
 impl Flaky {
@@ -41,17 +42,14 @@ impl Sink for Flaky {
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), NotTaken> {
         let mut state = self.state.lock().unwrap();
         if state.fails {
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
+            let why = io::Error::from(io::ErrorKind::StorageFull);
+            return Err(NotTaken { why, may_have_it: state.answers_nothing });
         }
         state.bytes.extend_from_slice(bytes);
         Ok(())
-    }
-
-    fn file(&self) -> Option<Arc<File>> {
-        None
     }
 }
 
@@ -100,7 +98,23 @@ async fn with_two_required_sinks_the_one_that_failed_catches_up_in_order() {
 }
 
 #[tokio::test]
-async fn a_sink_that_is_not_required_fails_alone() {
+async fn what_may_have_arrived_is_sent_again_as_it_was() {
+    let sink = Flaky::default();
+    let (log, _) = start(&[(&sink, true)], Limits::default());
+    log.write(event("one")).await.unwrap();
+    sink.state.lock().unwrap().answers_nothing = true;
+    sink.fails(true);
+    log.write(event("perhaps")).await.unwrap_err();
+    assert_eq!(log.head().seq, 2, "its number is used up: somebody may have it");
+    sink.fails(false);
+    log.write(event("on")).await.unwrap();
+    let bytes = sink.state.lock().unwrap().bytes.clone();
+    assert_eq!(sink.seqs(), [1, 2, 3, 4], "what was perhaps taken, the word that it was refused, and what comes now");
+    assert!(String::from_utf8(bytes).unwrap().lines().nth(1).unwrap().contains("perhaps"));
+}
+
+#[tokio::test]
+async fn a_sink_that_is_not_required_fails_alone_and_gets_what_it_missed() {
     let (required, optional) = (Flaky::default(), Flaky::default());
     let (log, metrics) = start(&[(&required, true), (&optional, false)], Limits::default());
     optional.fails(true);
@@ -108,10 +122,43 @@ async fn a_sink_that_is_not_required_fails_alone() {
     assert!(log.writable());
     until("its failure is counted", || metrics.encode().contains("leasehold_audit_failures_total{sink=\"flaky\"} 1"))
         .await;
-    optional.fails(false);
     log.write(event("two")).await.unwrap();
+    optional.fails(false);
+    until("it has both", || optional.seqs() == [1, 2]).await;
     log.close().await.unwrap();
-    assert_eq!((required.seqs(), optional.seqs()), (vec![1, 2], vec![2]));
+    assert_eq!(required.seqs(), [1, 2]);
+}
+
+#[tokio::test]
+async fn what_a_sink_that_is_not_required_loses_is_counted_and_on_record() {
+    let (required, optional) = (Flaky::default(), Flaky::default());
+    let limits = Limits { audit_buffer_bytes_max: 1_048_576, ..Limits::default() };
+    let (log, metrics) = start(&[(&required, true), (&optional, false)], limits);
+    optional.fails(true);
+    let large = "x".repeat(200_000);
+    for _ in 0..10 {
+        log.write(event(&large)).await.unwrap();
+    }
+    assert!(metrics.encode().contains("leasehold_audit_lost_lines_total{sink=\"flaky\"} 5"), "{}", metrics.encode());
+    optional.fails(false);
+    until("the loss is on record", || required.seqs().len() == 11).await;
+    until("it is so there too", || optional.seqs() == [1, 2, 3, 4, 5, 11]).await;
+    let bytes = required.state.lock().unwrap().bytes.clone();
+    let last = String::from_utf8(bytes).unwrap().lines().last().unwrap().to_owned();
+    let last: serde_json::Value = serde_json::from_str(&last).unwrap();
+    assert_eq!(
+        [&last["event"], &last["lines"], &last["first_seq"], &last["last_seq"]],
+        [&serde_json::json!("lines_lost"), &5.into(), &6.into(), &10.into()]
+    );
+
+    // What it has not taken when the log is closed is lost too, and said.
+    optional.fails(true);
+    log.write(event("late")).await.unwrap();
+    log.close().await.unwrap();
+    let bytes = required.state.lock().unwrap().bytes.clone();
+    let last = String::from_utf8(bytes).unwrap().lines().last().unwrap().to_owned();
+    let last: serde_json::Value = serde_json::from_str(&last).unwrap();
+    assert_eq!((&last["event"], &last["first_seq"], &last["lines"]), (&"lines_lost".into(), &12.into(), &1.into()));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod acceptor;
 mod connector;
+mod host;
 mod verifier;
 
 use std::sync::{Arc, LazyLock};
@@ -15,6 +16,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 pub use acceptor::Acceptor;
 pub use connector::Connector;
+pub use host::{HostTls, HostTlsError};
 
 use crate::SpiffeId;
 use crate::chain::Bundles;
