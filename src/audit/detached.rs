@@ -126,7 +126,11 @@ impl Detached {
         };
         if state.losing.is_none() && !state.ending {
             let room = self.buffer.room;
-            tracing::error!(sink = self.name, room, "an audit sink that is not required is away for too long and loses lines");
+            tracing::error!(
+                sink = self.name,
+                room,
+                "an audit sink that is not required is away for too long and loses lines"
+            );
         }
         state.losing = merged(state.losing.take(), Some(loss));
     }
@@ -186,9 +190,10 @@ impl Drain {
         let mut state = self.buffer.lock();
         // After a failure it is not asked again at once, whatever waits.
         if !state.ending && (state.waiting.is_empty() || !self.is_up) {
-            let waited = self.buffer.bell.wait_timeout_while(state, TICK, |state| {
-                !state.ending && (state.waiting.is_empty() || !self.is_up)
-            });
+            let waited = self
+                .buffer
+                .bell
+                .wait_timeout_while(state, TICK, |state| !state.ending && (state.waiting.is_empty() || !self.is_up));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let mut bytes = 0;

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::Event;
 use super::chain::LINE_BYTES_MAX;
 use super::checkpoint::Checkpoints;
+use super::collector::{HttpsSink, SyslogSink};
 use super::outputs::Outputs;
 use super::sink::{Sink, StdoutSink};
 use super::start;
@@ -71,7 +72,7 @@ pub struct Break {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AuditError {
     /// A file cannot be used. At start only.
-    #[error("audit file {}: {why}", file.display())]
+    #[error("audit sink {}: {why}", file.display())]
     Open {
         /// Which.
         file: PathBuf,
@@ -145,17 +146,19 @@ impl AuditLog {
     /// of these: the log then opens, is not [`writable`](Self::writable), and recovers by itself.
     pub fn open(options: OpenOptions) -> Result<(Self, Opened), AuditError> {
         let (mut outputs, mut files) = (Vec::new(), Vec::new());
+        let patience = Duration::from_millis(options.limits.audit_send_milliseconds_max);
         for AuditSink { to, required } in &options.sinks {
+            let name = to.to_string();
+            let open = |why: std::io::Error| AuditError::Open { file: name.clone().into(), why: why.to_string() };
             let sink: Box<dyn Sink> = match to {
                 AuditTo::File(path) => {
                     let (sink, found) = start::open_file(path, &options.chain, options.known_head.as_ref())?;
                     files.push(found);
                     Box::new(sink)
                 }
-                AuditTo::Stdout => Box::new(
-                    StdoutSink::open()
-                        .map_err(|why| AuditError::Open { file: PathBuf::from("/dev/stdout"), why: why.to_string() })?,
-                ),
+                AuditTo::Stdout => Box::new(StdoutSink::open().map_err(open)?),
+                AuditTo::Syslog(to) => Box::new(SyslogSink::new(name.clone(), to.clone(), patience).map_err(open)?),
+                AuditTo::Https(to) => Box::new(HttpsSink::new(name.clone(), to.clone(), patience).map_err(open)?),
             };
             outputs.push((sink, *required));
         }

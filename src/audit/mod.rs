@@ -24,6 +24,7 @@
 
 mod chain;
 mod checkpoint;
+mod collector;
 mod detached;
 mod event;
 mod gate;

@@ -206,7 +206,8 @@ impl Writer {
         });
         // They stay until they are on record.
         self.losses.extend(self.outputs.losses());
-        let losses: Vec<Vec<u8>> = self.losses.iter().map(|loss| encode(&lines_lost(loss)).expect("it is short")).collect();
+        let losses: Vec<Vec<u8>> =
+            self.losses.iter().map(|loss| encode(&lines_lost(loss)).expect("it is short")).collect();
         let own = self.preface.iter().chain(&resumed).chain(&losses);
         let all: Vec<&[u8]> = own.chain(events).map(Vec::as_slice).collect();
         let checkpoint = self.checkpoints.as_ref().is_some_and(|checkpoints| match self.closing {

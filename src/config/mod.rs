@@ -1,5 +1,6 @@
 //! File to checked [`Config`]: every error names file, line and key, and all of them are told at once.
 
+mod audit;
 mod break_glass;
 mod document;
 mod error;
@@ -28,6 +29,7 @@ use leasehold_pglink::{Address, Tls};
 use leasehold_sdk::{ClusterName, Engine, EngineKind, SecretSource};
 use serde::{Deserialize, Serialize};
 
+pub use audit::{AuditSink, AuditTo, Collector, HttpsCollector};
 pub use error::{ConfigError, ConfigErrors};
 pub use reload::{Changes, Remembered, TargetChange, changes, needs_restart};
 pub use seal::SealConfig;
@@ -133,7 +135,7 @@ impl Parts {
         let identity = identity::identity(&root, base);
         let store = store::store(&root, base, data_dir);
         let seal = seal::seal(&root, base);
-        let audit = server::audit(&root, base, data_dir);
+        let audit = audit::audit(&root, base, data_dir);
         let limits = server::limits(&root);
         let break_glass = break_glass::break_glass(&root, base, data_dir);
         let maker = TargetMaker {
@@ -221,24 +223,6 @@ impl std::fmt::Display for PostgresStore {
         let Address { user, host, port, database } = &self.address;
         write!(f, "postgres://{user}@{host}:{port}/{database}")
     }
-}
-
-/// One `[[audit]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditSink {
-    /// Where lines go.
-    pub to: AuditTo,
-    /// Whether nothing is handed out unless it took the line.
-    pub required: bool,
-}
-
-/// Where audit lines go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuditTo {
-    /// A file, appended to.
-    File(PathBuf),
-    /// Standard output.
-    Stdout,
 }
 
 /// One `[targets.*]`.

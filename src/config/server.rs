@@ -1,4 +1,4 @@
-//! `[broker]`, `[listen]`, `[[audit]]` and `[limits]`: the broker itself.
+//! `[broker]`, `[listen]` and `[limits]`: the broker itself.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::de::DeValue;
 
 use super::section::{Field, Section, check_name, unknown};
-use super::{AuditSink, AuditTo, BrokerConfig, Listen, value};
+use super::{BrokerConfig, Listen, value};
 use crate::limits::{self, LimitError, Limits};
 
 const API_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8443);
@@ -70,56 +70,26 @@ fn address(section: &Section<'_>, key: &'static str, default: SocketAddr) -> Opt
 fn https_url(url: &str) -> Result<String, &'static str> {
     let why = "must be https://host or https://host:port, without a path";
     let place = url.strip_prefix("https://").ok_or(why)?;
+    host_and_port(place).map(|_| url.to_owned()).ok_or(why)
+}
+
+/// `host`, `host:port`, or the same with an IPv6 address in brackets, which are not part of the host.
+pub(super) fn host_and_port(place: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match place.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port),
-        _ => (place, "443"),
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (place, None),
     };
     let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let host_ok = match bracketed {
         Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-')),
     };
-    let port_ok = port.parse::<u16>().is_ok_and(|p| p > 0) && port.bytes().all(|b| b.is_ascii_digit());
-    if host_ok && port_ok { Ok(url.to_owned()) } else { Err(why) }
-}
-
-pub(super) fn audit(root: &Section<'_>, base: &Path, data_dir: Option<&Path>) -> Option<Vec<AuditSink>> {
-    if !root.has("audit") {
-        let file = data_dir?.join("audit.jsonl");
-        root.sections("audit");
-        return Some(vec![AuditSink { to: AuditTo::File(file), required: true }]);
+    let digits = |port: &&str| port.bytes().all(|b| b.is_ascii_digit());
+    let port = port.map(|port| Some(port).filter(digits)?.parse::<u16>().ok().filter(|port| *port > 0));
+    if !host_ok || port == Some(None) {
+        return None;
     }
-    let mut sinks: Vec<AuditSink> = Vec::new();
-    let mut whole = true;
-    for section in root.sections("audit") {
-        match audit_sink(&section, base) {
-            Some(sink) if sinks.iter().any(|other| other.to == sink.to) => {
-                section.wrong("", "writes to the same place as one before it");
-            }
-            Some(sink) => sinks.push(sink),
-            None => whole = false,
-        }
-        section.finish();
-    }
-    if whole && !sinks.iter().any(|sink| sink.required) {
-        root.wrong("audit", "at least one must be required: without one, credentials would be handed out unrecorded");
-    }
-    whole.then_some(sinks)
-}
-
-fn audit_sink(section: &Section<'_>, base: &Path) -> Option<AuditSink> {
-    let file = section.path("file", base);
-    let stdout = section.flag("stdout").unwrap_or(false);
-    let required = section.flag("required").unwrap_or(true);
-    let to = match (section.has("file"), stdout) {
-        (true, false) => AuditTo::File(file?),
-        (false, true) => AuditTo::Stdout,
-        _ => {
-            section.wrong("", "must have either file = \"…\" or stdout = true");
-            return None;
-        }
-    };
-    Some(AuditSink { to, required })
+    Some((bracketed.unwrap_or(host), port.flatten()))
 }
 
 pub(super) fn limits(root: &Section<'_>) -> Limits {

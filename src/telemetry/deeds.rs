@@ -6,7 +6,8 @@ use std::time::Duration;
 use leasehold_sdk::Timestamp;
 
 use super::labels::{
-    ActionAllowed, HandshakeResult, OfResult, OfRoute, OfSink, OfTarget, RouteStatus, TargetDone, TargetResult, TargetState,
+    ActionAllowed, HandshakeResult, OfResult, OfRoute, OfSink, OfTarget, RouteStatus, TargetDone, TargetResult,
+    TargetState,
 };
 use super::metrics::Metrics;
 

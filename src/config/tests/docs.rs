@@ -30,7 +30,7 @@ fn every_limit_is_in_the_page_as_it_is() {
 #[test]
 fn every_key_of_the_core_is_in_the_page() {
     let page = std::fs::read_to_string(file("docs/configuration.md")).unwrap();
-    let keys = "cluster data_dir zones api api_url ops ops_exposed trust_domain svid.cert svid.key url file stdout required \
+    let keys = "cluster data_dir zones api api_url ops ops_exposed trust_domain svid.cert svid.key url file stdout syslog https ca tls authorization required \
                 plugin zone retired target ttl max_ttl overlap params name identities roles actions enabled socket";
     for key in keys.split_whitespace() {
         assert!(page.contains(&format!("`{key}`")), "{key} is not described");

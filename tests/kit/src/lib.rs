@@ -5,6 +5,7 @@
 
 mod broker;
 mod ca;
+mod collector;
 mod config;
 mod liar;
 mod many;
@@ -16,6 +17,7 @@ mod wait;
 
 pub use broker::{Addresses, Broker, BrokerOptions};
 pub use ca::{Svid, TestCa, database_tls};
+pub use collector::{Collector, Mood, Received};
 pub use config::ConfigFile;
 pub use leasehold_playground as playground;
 pub use leasehold_playground::{Installation, PgOptions, PgServer, PgTls};
