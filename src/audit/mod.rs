@@ -40,6 +40,7 @@ mod verify;
 mod writer;
 
 pub use checkpoint::Checkpoints;
+pub use collector::reach;
 pub use event::Event;
 pub use gate::HandshakeGate;
 pub use log::{AuditError, AuditLog, Break, OpenOptions, Opened};

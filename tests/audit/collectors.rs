@@ -332,6 +332,26 @@ async fn a_syslog_server_that_refuses_our_certificate_takes_nothing() {
     wait_until(SOON, "it not to be ready", || async { !is_ready(&broker).await }).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_says_whether_collectors_can_be_reached() {
+    for (kind, required, level) in [(Kind::Syslog, true, "error"), (Kind::Https, false, "warning")] {
+        let scene = Scene::new(kind, required, "").await;
+        let config = scene.stage.config.write();
+        let check = async || {
+            let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_leasehold"));
+            command.args(["check", "--config", text(&config)]).stdin(std::process::Stdio::null());
+            let output = tokio::time::timeout(SOON, command.output()).await.expect("it ends").expect("it starts");
+            String::from_utf8(output.stdout).expect("text")
+        };
+        let said = check().await;
+        assert!(said.contains(&format!("{} can be reached", scene.name)), "{said}");
+        scene.collector.mood(Mood::Mute);
+        let said = check().await;
+        let line = said.lines().find(|line| line.contains("cannot be reached")).unwrap_or_else(|| panic!("{said}"));
+        assert!(line.starts_with(level) && line.contains("no answer within 1000 ms"), "{line}");
+    }
+}
+
 fn replace(from: &Path, to: &Path) {
     std::fs::copy(from, to).expect("copy a file");
 }

@@ -101,6 +101,7 @@ pub(crate) fn certify(source: &SvidSource, chain: Vec<CertificateDer<'static>>) 
     let certified = CertifiedKey::new(chain, signer);
     match certified.keys_match() {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
-        Err(_) => Err(IdentityError::KeyMismatch { cert: cert.clone(), key: key.clone() }),
+        Err(Error::InconsistentKeys(_)) => Err(IdentityError::KeyMismatch { cert: cert.clone(), key: key.clone() }),
+        Err(error) => Err(IdentityError::BadCertificate { path: cert.clone(), why: error.to_string() }),
     }
 }

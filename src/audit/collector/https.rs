@@ -13,7 +13,7 @@ use leasehold_sdk::SecretSource;
 use secrecy::ExposeSecret;
 
 use super::super::sink::{NotTaken, Sink};
-use super::{Remote, causes};
+use super::{Remote, causes, connect};
 use crate::config::HttpsCollector;
 use crate::store::AuditHead;
 
@@ -71,7 +71,7 @@ impl HttpsSink {
     async fn open(&self) -> io::Result<Connection> {
         // Read first: it may have been put there just now, and a connection made in vain helps nobody.
         let authorization = self.authorization()?;
-        let stream = TokioIo::new(self.remote.connect().await?);
+        let stream = TokioIo::new(connect(&self.remote.place).await?);
         let spoken = http1::Builder::new().max_buf_size(HEADER_BYTES_MAX).handshake(stream).await;
         let (send, connection) = spoken.map_err(|error| causes(&error))?;
         tokio::spawn(connection);

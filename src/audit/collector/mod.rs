@@ -61,19 +61,29 @@ impl Remote {
         };
         runtime.block_on(async { tokio::time::timeout(self.patience, work).await.map_err(|_| late())? })
     }
+}
 
-    /// Connects, within the time that whoever calls gives it.
-    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
-        let tcp = TcpStream::connect((self.place.host.as_str(), self.place.port)).await?;
-        tcp.set_nodelay(true)?;
-        sockopt::set_tcp_user_timeout(&tcp, UNACKNOWLEDGED_MILLISECONDS_MAX)?;
-        sockopt::set_socket_keepalive(&tcp, true)?;
-        sockopt::set_tcp_keepidle(&tcp, QUIET_MAX)?;
-        sockopt::set_tcp_keepintvl(&tcp, PROBE_EVERY)?;
-        sockopt::set_tcp_keepcnt(&tcp, PROBES_MAX)?;
-        let tls = self.place.tls.connect(&self.place.host, tcp).await;
-        Ok(Box::new(tls.map_err(|error| io::Error::other(error.to_string()))?))
-    }
+/// Whether a collector can be reached now and is who it should be: for `check`. In TLS 1.3 a server that refuses our certificate
+/// says so only later.
+///
+/// # Errors
+/// Why not.
+pub async fn reach(place: &Collector, patience: Duration) -> io::Result<()> {
+    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} ms", patience.as_millis()));
+    tokio::time::timeout(patience, connect(place)).await.map_err(|_| late())?.map(drop)
+}
+
+/// Connects, within the time that whoever calls gives it.
+async fn connect(place: &Collector) -> io::Result<Box<dyn Stream>> {
+    let tcp = TcpStream::connect((place.host.as_str(), place.port)).await?;
+    tcp.set_nodelay(true)?;
+    sockopt::set_tcp_user_timeout(&tcp, UNACKNOWLEDGED_MILLISECONDS_MAX)?;
+    sockopt::set_socket_keepalive(&tcp, true)?;
+    sockopt::set_tcp_keepidle(&tcp, QUIET_MAX)?;
+    sockopt::set_tcp_keepintvl(&tcp, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(&tcp, PROBES_MAX)?;
+    let tls = place.tls.connect(&place.host, tcp).await;
+    Ok(Box::new(tls.map_err(|error| io::Error::other(error.to_string()))?))
 }
 
 impl Drop for Remote {

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::task::JoinHandle;
 
 use super::super::sink::{NotTaken, Sink};
-use super::{Remote, Stream};
+use super::{Remote, Stream, connect};
 use crate::config::Collector;
 use crate::store::AuditHead;
 use crate::telemetry::process;
@@ -33,6 +33,8 @@ const AGAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
 const WATCHED: Duration = Duration::from_millis(200);
 /// One that does not live longer than this counts as a try that failed.
 const YOUNG: Duration = Duration::from_secs(5);
+/// How long the end waits for the other side to have read what was sent.
+const GOODBYE_MAX: Duration = Duration::from_millis(500);
 
 /// A syslog server.
 pub struct SyslogSink {
@@ -95,7 +97,7 @@ impl SyslogSink {
     }
 
     async fn open(&self) -> io::Result<Connection> {
-        let (read, write) = tokio::io::split(self.remote.connect().await?);
+        let (read, write) = tokio::io::split(connect(&self.remote.place).await?);
         let gone = Arc::new(OnceLock::new());
         let watch = tokio::spawn(watch(read, Arc::clone(&gone)));
         let mut connection = Connection { write, gone, watch, since: clock::boot() };
@@ -172,6 +174,18 @@ impl Sink for SyslogSink {
                 Err(NotTaken { why, may_have_it: true })
             }
         }
+    }
+}
+
+impl Drop for SyslogSink {
+    /// With TLS's goodbye (RFC 5425, section 4.4), and not before the other side has read what came before it.
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        let _ = self.remote.within(async {
+            connection.write.shutdown().await?;
+            let _ = tokio::time::timeout(GOODBYE_MAX, &mut connection.watch).await;
+            Ok(())
+        });
     }
 }
 

@@ -57,6 +57,9 @@ impl Verified {
     pub(super) fn members(&self) -> Vec<(&'static str, String)> {
         let whole = if self.whole { "yes" } else { "no: lines were already missing when a broker started" };
         let mut members = vec![("whole", whole.to_owned())];
+        if self.chains.is_empty() {
+            members.push(("lines", "none".to_owned()));
+        }
         members.extend(self.chains.iter().flat_map(Chain::members));
         members
     }

@@ -51,7 +51,7 @@ pub async fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
     report.add(identity(&config));
     report.add(leases(&config).await);
     report.add(seal::look(&config).await);
-    report.add(audit::look(&config));
+    report.add(audit::look(&config).await);
     for found in everywhere(&config, targets).await {
         report.add(found);
     }
