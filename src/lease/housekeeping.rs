@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use leasehold_sdk::failpoint;
 use tokio::sync::watch;
 
 use super::Broker;
@@ -133,6 +134,7 @@ impl Broker {
         let numbers: Vec<i64> = lines.iter().map(|line| line.number).collect();
         let events: Vec<Event> = lines.into_iter().map(event_of).collect();
         self.audit.write_all(&events).await?;
+        failpoint::hit("outbox.written");
         self.store.outbox_done(&numbers).await?;
         Ok(numbers.len())
     }

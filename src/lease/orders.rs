@@ -83,6 +83,7 @@ impl Broker {
         let up_to = self.store.newest_lease().await?.unwrap_or_else(|| LeaseId::at(now));
         let order = NewOrder { id, at: now, by, filter, up_to };
         let matched = self.store.place_order(&order).await?;
+        failpoint::hit("order.placed");
         self.changes.orders.notify_one();
         Ok(OrderTaken { order: Some(order.id), matched })
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_sdk::Timestamp;
+use leasehold_sdk::{Timestamp, failpoint};
 
 use super::authorize::Deed;
 use super::mint::COME_AGAIN;
@@ -54,6 +54,7 @@ impl Broker {
         let now = self.store.clock().await?;
         let taken = self.store.take_over(before(now, DEAD_AFTER)).await?;
         if taken > 0 {
+            failpoint::hit("takeover.taken");
             tracing::warn!(taken, "a broker is dead: what it was ending is taken over");
             self.changes.ring_all();
             self.changes.outbox.notify_one();

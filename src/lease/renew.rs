@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_sdk::{LeaseId, RenewOrder};
+use leasehold_sdk::{LeaseId, RenewOrder, failpoint};
 
 use super::authorize::Deed;
 use super::mint::{away, change_of, refused_by};
@@ -73,13 +73,16 @@ impl Broker {
         if !self.store.announce_renewal(lease.id, now, worst_case_until).await? {
             return Err(wrong(State::Revoking, "its time is up"));
         }
+        failpoint::hit("renew.announced");
         loop {
             if let Some(receipt) = receipt.clone().filter(|_| plan.expires_in_target) {
                 let order = RenewOrder { plan: plan.clone(), receipt, expires_at };
                 target.renew(order).await.map_err(|e| away(target, &e))?;
             }
+            failpoint::hit("renew.moved");
             let renewed = self.store.renew(lease.id, expires_at).await?;
             let renewed = renewed.ok_or_else(|| wrong(State::Revoking, "it was ended while it was being renewed"))?;
+            failpoint::hit("renew.renewed");
             if renewed.expires_at <= expires_at {
                 return Ok(renewed);
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_sdk::LeaseId;
+use leasehold_sdk::{LeaseId, failpoint};
 
 use super::authorize::{Deed, no_params};
 use super::{Broker, Failure, RequestId};
@@ -56,6 +56,7 @@ impl Broker {
     /// Makes a lease `revoking` and due, and wakes its reaper.
     pub(super) async fn end_now(&self, id: LeaseId, by: EndedBy) -> Result<(), StoreError> {
         if let Some(row) = self.store.end(id, by, self.clock.now()).await? {
+            failpoint::hit("revoke.ordered");
             self.changes.tell(id);
             self.changes.outbox.notify_one();
             self.changes.bell(&row.lease.target).notify_waiters();

@@ -13,6 +13,7 @@ const STEP: u64 = 5;
 
 leasehold_testkit::each_version! {
     an_order_that_was_cut_off_half_way_ends_all_of_its_leases,
+    an_order_that_was_placed_and_never_answered_is_carried_out,
 }
 
 async fn an_order_that_was_cut_off_half_way_ends_all_of_its_leases(postgres: Installation) {
@@ -47,5 +48,25 @@ async fn an_order_that_was_cut_off_half_way_ends_all_of_its_leases(postgres: Ins
     session.wait_until_dead(SOON).await;
     assert_eq!(end(find(&leases, &later.lease.id)), ("active", None));
     assert_eq!(stage.accounts().await, [later.lease.account].into());
+    stage.assert_audit_holds(&broker).await;
+}
+
+async fn an_order_that_was_placed_and_never_answered_is_carried_out(postgres: Installation) {
+    let stage = Stage::new(PgFixture::shared(postgres).await, Rights::CreateRole).await;
+    let stage = stage.with_target("ttl = \"10m\"");
+    let mut broker = stage.broker_that_dies_at("order.placed").await;
+    let held = mint(&stage.client(&broker, BILLING), "10m").await.expect("a mint");
+    let session = stage.session(&held).await;
+    let order = RevokeManyRequest::of(Selector::Role(ROLE.into()));
+    stage.client(&broker, OPERATOR).revoke_many(&order).await.expect_err("no answer");
+    assert_eq!(broker.wait_for_exit().await.expect("it dies").signal(), Some(9));
+    drop(broker);
+
+    let broker = stage.broker().await;
+    assert_eq!(end(&stage.over(&broker, &held.lease.id).await), ("revoked", Some("operator")));
+    session.wait_until_dead(SOON).await;
+    stage.quiet(&broker).await;
+    let log = std::fs::read_to_string(stage.config.audit_path()).expect("read the audit log");
+    assert!(log.contains("\"operation\":\"revoke_many\""), "who gave it is on record");
     stage.assert_audit_holds(&broker).await;
 }

@@ -3,6 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 
 use futures_util::StreamExt;
+use leasehold_client::wire::RenewRequest;
 use leasehold_sdk::failpoint::STEPS;
 use leasehold_testkit::{Installation, PgFixture};
 
@@ -26,11 +27,16 @@ async fn killed_at_each_step_without_a_superuser(postgres: Installation) {
 
 async fn at_each_step(postgres: Installation, rights: Rights) {
     let pg = PgFixture::shared(postgres).await;
-    // Orders and rotations have stories of their own.
-    let stories = STEPS.iter().filter(|step| step.starts_with("mint.") || step.starts_with("revoke.")).map(|step| {
+    // Orders, rotations and takeovers have stories of their own.
+    let kinds = ["mint.", "renew.", "revoke.", "outbox."];
+    let stories = STEPS.iter().filter(|step| kinds.iter().any(|kind| step.starts_with(kind))).map(|step| {
         let pg = pg.same();
         async move {
-            if step.starts_with("mint.") { minting(pg, rights, step).await } else { ending(pg, rights, step).await }
+            match step.split('.').next() {
+                Some("mint") => minting(pg, rights, step).await,
+                Some("renew") => renewing(pg, rights, step).await,
+                _ => ending(pg, rights, step).await,
+            }
         }
     });
     futures_util::stream::iter(stories).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
@@ -72,6 +78,34 @@ async fn minting(pg: PgFixture, rights: Rights, step: &str) {
     stage.assert_audit_holds(&broker).await;
 }
 
+/// The broker dies in the middle of a renewal: the lease lives, by its old end or its new one.
+async fn renewing(pg: PgFixture, rights: Rights, step: &str) {
+    let stage = stage(pg, rights).await;
+    let mut broker = stage.broker_that_dies_at(step).await;
+    let client = stage.client(&broker, BILLING);
+    let held = mint(&client, "5m").await.expect("a mint");
+    let mut session = stage.session(&held).await;
+    let ask = RenewRequest { ttl: Some("9m".to_owned()) };
+    client.renew(&held.lease.id, &ask).await.expect_err("a renewal that never ends");
+    assert_eq!(broker.wait_for_exit().await.expect("it dies").signal(), Some(9), "{step}");
+    drop(broker);
+
+    let broker = stage.broker().await;
+    let leases = stage.quiet(&broker).await;
+    let lease = find(&leases, &held.lease.id);
+    let moved = lease.expires_at > held.lease.expires_at;
+    assert_eq!((lease.state.as_str(), moved), ("active", step == "renew.renewed"), "{step}");
+    assert!(lease.worst_case_until.as_ref().is_some_and(|until| *until >= lease.expires_at), "{step}: {lease:?}");
+    assert!(session.is_alive().await, "{step}");
+    stage.session(&held).await;
+    let renewed = stage.client(&broker, BILLING).renew(&held.lease.id, &ask).await.expect("a renewal");
+    assert!(renewed.expires_at > held.lease.expires_at, "{step}");
+    stage.client(&broker, BILLING).revoke(&held.lease.id).await.expect("a revocation");
+    session.wait_until_dead(SOON).await;
+    stage.quiet(&broker).await;
+    stage.assert_audit_holds(&broker).await;
+}
+
 /// The broker dies in the middle of ending a lease whose account has an open session and owns a table.
 async fn ending(pg: PgFixture, rights: Rights, step: &str) {
     let stage = stage(pg, rights).await;
@@ -89,6 +123,10 @@ async fn ending(pg: PgFixture, rights: Rights, step: &str) {
     drop(broker);
 
     let broker = stage.broker().await;
+    if step == "outbox.written" {
+        // It may have been the line of the decision, before anything was ordered: whoever had no answer asks again.
+        stage.client(&broker, BILLING).revoke(&victim.lease.id).await.expect("a revocation");
+    }
     let leases = stage.quiet(&broker).await;
     let ended = find(&leases, &victim.lease.id);
     assert_eq!((ended.state.as_str(), ended.ended_by.as_deref()), ("revoked", Some("caller")), "{step}");

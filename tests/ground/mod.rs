@@ -121,16 +121,7 @@ impl Ground {
 
     /// A client that demands this ID of the broker.
     pub fn client_of(&self, url: String, path: &str, broker_id: Option<&str>) -> Client {
-        let svid = self.svid(path);
-        let settings = Settings {
-            addr: Some(url),
-            cert: Some(svid.cert),
-            key: Some(svid.key),
-            bundle: Some(svid.bundle),
-            broker_id: broker_id.map(str::to_owned),
-            ..Settings::default()
-        };
-        Client::new(settings.load().expect("good settings")).expect("a client")
+        client_with(url, self.svid(path), broker_id)
     }
 
     /// One lease, as the operator sees it.
@@ -145,6 +136,19 @@ impl Ground {
         operator.close().await;
         leases
     }
+}
+
+/// A client of the broker at `https://…` with this SVID, that demands this ID of it.
+pub fn client_with(url: String, svid: Svid, broker_id: Option<&str>) -> Client {
+    let settings = Settings {
+        addr: Some(url),
+        cert: Some(svid.cert),
+        key: Some(svid.key),
+        bundle: Some(svid.bundle),
+        broker_id: broker_id.map(str::to_owned),
+        ..Settings::default()
+    };
+    Client::new(settings.load().expect("good settings")).expect("a client")
 }
 
 /// How the real program is started with this configuration, which is written.

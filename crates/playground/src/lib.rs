@@ -5,6 +5,7 @@
 //! dropping the server stops it, and a small guardian process does the same when its owner is killed.
 
 mod account;
+mod backup;
 mod guardian;
 mod installation;
 mod leash;
@@ -15,6 +16,7 @@ mod server;
 mod setup;
 mod standby;
 
+pub use backup::Backup;
 pub use installation::{Installation, SUPPORTED_MAJORS, find_all, find_installation};
 pub use leash::Leash;
 pub use options::{PgOptions, PgTls};

@@ -1,12 +1,12 @@
 //! A streaming standby of a server of ours.
 
-use std::process::Command;
 use std::sync::Mutex;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use crate::PgServer;
-use crate::account::{RunAs, run_as};
+use crate::account::RunAs;
+use crate::backup::copy;
 use crate::guardian::Guardian;
 use crate::setup::{self, Layout};
 
@@ -29,13 +29,7 @@ impl PgServer {
         let user = RunAs::choose()?;
         let layout = Layout::create(user)?;
         let guardian = Guardian::start(&layout.data, &layout.root, user)?;
-        let mut command = Command::new("cp");
-        command.arg("-a").arg(self.data_dir().join(".")).arg(&layout.data).current_dir(&layout.root);
-        run_as(&mut command, user);
-        let output = command.output().context("cannot run cp")?;
-        if !output.status.success() {
-            bail!("the copy failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
+        copy(self.data_dir(), &layout.data, user)?;
         setup::write_private(&layout.data.join("standby.signal"), b"", user)?;
         let port = setup::free_port()?;
         let own = format!(

@@ -25,7 +25,7 @@ pub use liar::{Liar, Lie};
 pub use many::{copy_lease, resident_kib};
 pub use pg::{Admin, PgFixture, Server};
 pub use proxy::{Flow, Proxy};
-pub use session::Session;
+pub use session::{Session, is_refused};
 pub use versions::{both_versions, distribution, sixteen_or_newer};
 pub use wait::{unique, wait_until};
 

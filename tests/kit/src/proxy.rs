@@ -37,6 +37,10 @@ struct Control {
     accepting: bool,
     to_server: Flow,
     to_client: Flow,
+    /// Where the server listens.
+    server_port: u16,
+    /// The next reply is cut in the middle.
+    tears: bool,
     /// Connections made in an earlier generation are cut.
     generation: u64,
     /// Requests that were held in an earlier round go on.
@@ -66,10 +70,19 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("listen on loopback");
         let address = listener.local_addr().expect("the listener's address");
         let pass = Flow::Pass;
-        let initial = Control { accepting: true, to_server: pass, to_client: pass, generation: 0, round: 0, sprung: 0 };
+        let initial = Control {
+            accepting: true,
+            to_server: pass,
+            to_client: pass,
+            server_port,
+            tears: false,
+            generation: 0,
+            round: 0,
+            sprung: 0,
+        };
         let control = watch::Sender::new(initial);
         let traps = Arc::new(Mutex::new(Vec::new()));
-        let task = tokio::spawn(accept(listener, server_port, control.clone(), Arc::clone(&traps)));
+        let task = tokio::spawn(accept(listener, control.clone(), Arc::clone(&traps)));
         Self { address, control, traps, task }
     }
 
@@ -93,6 +106,17 @@ impl Proxy {
     /// Sets what happens to bytes from server to client.
     pub fn to_client(&self, flow: Flow) {
         self.control.send_modify(|control| control.to_client = flow);
+    }
+
+    /// Closes every connection; new ones go to the server on this port of 127.0.0.1.
+    pub fn point_to(&self, server_port: u16) {
+        self.control.send_modify(|control| control.server_port = server_port);
+        self.cut();
+    }
+
+    /// Once: of the next reply the client gets a part, and then no more.
+    pub fn tear_next_reply(&self) {
+        self.control.send_modify(|control| control.tears = true);
     }
 
     /// Closes every connection there is; new ones still pass.
@@ -164,12 +188,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    server_port: u16,
-    control: watch::Sender<Control>,
-    traps: Arc<Mutex<Vec<Trap>>>,
-) {
+async fn accept(listener: TcpListener, control: watch::Sender<Control>, traps: Arc<Mutex<Vec<Trap>>>) {
     while let Ok((client, _)) = listener.accept().await {
         if !control.borrow().accepting {
             continue;
@@ -179,7 +198,7 @@ async fn accept(
         tokio::spawn(async move {
             let mut until_cut = connection.control.subscribe();
             tokio::select! {
-                () = connection.serve(client, server_port) => {}
+                () = connection.serve(client) => {}
                 _ = until_cut.wait_for(|control| control.generation != generation) => {}
             }
         });
@@ -192,7 +211,8 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(&self, mut client: TcpStream, server_port: u16) {
+    async fn serve(&self, mut client: TcpStream) {
+        let server_port = self.control.borrow().server_port;
         let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)).await else { return };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         // Set once the reply that is now to come must not reach the client.
@@ -230,6 +250,10 @@ impl Connection {
                 return;
             }
             self.obey(|control| control.to_client).await;
+            if self.control.send_if_modified(|control| std::mem::take(&mut control.tears)) {
+                let _ = to.write_all(&buffer[..count.div_ceil(2)]).await;
+                return;
+            }
             if to.write_all(&buffer[..count]).await.is_err() {
                 return;
             }

@@ -86,7 +86,8 @@ pub(crate) async fn wait_until_refused(options: &PgConnectOptions, timeout: Dura
 }
 
 /// SQLSTATE class 28 is "invalid authorization specification".
-pub(crate) fn is_refused(error: Option<sqlx::Error>) -> bool {
+#[must_use]
+pub fn is_refused(error: Option<sqlx::Error>) -> bool {
     let code = error.as_ref().and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
     code.is_some_and(|code| code.starts_with("28"))
 }

@@ -1,0 +1,67 @@
+//! Kills at random moments and at named steps, one broker and several: a few here, a thousand by `make crash`.
+
+use leasehold_testkit::{distribution, sixteen_or_newer};
+use tokio::time::sleep;
+
+use super::fault::Fault;
+use super::world::{Setting, World};
+
+/// Kills of one campaign, unless `LEASEHOLD_CRASH_KILLS` says otherwise.
+const KILLS: usize = 9;
+
+/// Steps that the load passes by itself.
+const STEPS: [&str; 17] = [
+    "mint.decided",
+    "mint.recorded",
+    "mint.made",
+    "mint.activated",
+    "mint.on_record",
+    "renew.announced",
+    "renew.moved",
+    "renew.renewed",
+    "order.placed",
+    "order.step",
+    "revoke.ordered",
+    "revoke.claimed",
+    "revoke.fenced",
+    "revoke.dropped",
+    "revoke.dead",
+    "revoke.settled",
+    "outbox.written",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_broker_with_a_file_is_killed() {
+    campaign(Setting::new("one broker with a file", distribution(), 1, false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_broker_with_a_database_is_killed() {
+    campaign(Setting::new("one broker with a database", sixteen_or_newer(), 1, true)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_brokers_are_killed() {
+    campaign(Setting::new("three brokers", sixteen_or_newer(), 3, true)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_brokers_on_the_older_server_are_killed() {
+    campaign(Setting::new("two brokers, the older server", distribution(), 2, true)).await;
+}
+
+async fn campaign(setting: Setting) {
+    let kills = std::env::var("LEASEHOLD_CRASH_KILLS").map_or(KILLS, |n| n.parse().expect("a whole number"));
+    let mut world = World::begin(setting).await;
+    for kill in 0..kills {
+        let member = world.dice.throw(world.members.len());
+        let fault = match kill % 3 {
+            2 => Fault::KilledAt(member, STEPS[world.dice.throw(STEPS.len())]),
+            _ => Fault::Killed(member),
+        };
+        // Any moment: this is the fault itself, not a wait for something.
+        sleep(world.dice.pause(50, 1500)).await;
+        fault.strike(&mut world).await;
+    }
+    world.judge().await;
+}
