@@ -1,6 +1,6 @@
 # `make` alone tells what there is. Demo and tests share one build profile, so that the second builds little.
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test bench setup fmt lint check fuzz
+.PHONY: help demo dev test crash bench setup fmt lint check fuzz
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ dev: ## Keep a whole broker with throwaway CA, store and database running, and s
 test: ## Install what the tests need and run all of them
 	scripts/setup --tests
 	cargo test --workspace --no-fail-fast
+
+crash: ## Kill brokers a thousand times under load, and all else that goes wrong (an hour)
+	scripts/setup --tests
+	LEASEHOLD_CRASH_KILLS=250 cargo test --test it -- crash:: --nocapture --test-threads=2
 
 bench: ## Compare the broker with the bare database (release build)
 	scripts/setup

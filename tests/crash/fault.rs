@@ -92,13 +92,15 @@ impl Fault {
             Self::CreateStalled => create_stalled(world).await,
             Self::DiskFull(member) => {
                 world.members[member].fill_disk(true);
-                sleep(Duration::from_secs(3)).await;
+                world.members[member].wait_until_unready("audit").await;
+                sleep(Duration::from_secs(2)).await;
                 world.members[member].fill_disk(false);
             }
             Self::ClockStepped(off) => {
                 let member = world.members.last().expect("a broker");
                 member.set_clock(off);
-                sleep(Duration::from_secs(6)).await;
+                member.wait_until_unready("clock").await;
+                sleep(Duration::from_secs(4)).await;
                 member.set_clock(0);
             }
             Self::TargetRestored => restored(world).await,

@@ -6,10 +6,10 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use leasehold_testkit::{Broker, BrokerOptions, ConfigFile};
+use leasehold_testkit::{Broker, BrokerOptions, ConfigFile, wait_until};
 use tempfile::TempDir;
 
-use crate::ground;
+use crate::ground::{self, SOON};
 
 /// How long it may take to be up again, with a store that is just starting.
 const UP_WITHIN: Duration = Duration::from_secs(120);
@@ -90,6 +90,13 @@ impl Member {
             broker.kill().await.expect("kill it");
         }
         died
+    }
+
+    /// Waits until it says that this part of it keeps it from working: so the fault has struck.
+    pub async fn wait_until_unready(&self, part: &str) {
+        let says_so = |(status, said): (u16, String)| status == 503 && said.contains(&format!("\"{part}\""));
+        let what = format!("it to be stopped by its {part}");
+        wait_until(SOON, &what, || async { self.broker().ops("/readyz").await.is_ok_and(says_so) }).await;
     }
 
     /// Sets its wall clock off by this many seconds.
