@@ -153,6 +153,9 @@ pub enum Event {
         expected: AuditHead,
         /// What was found instead: the file's last line, or the line of that number; `None`: the file is absent or empty.
         found: Option<AuditHead>,
+        /// What else is wrong, where the line itself is the one that should be there.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// Signs the line before it, and with it all that came before: see docs/audit.md for the text that is signed.
     Checkpoint {

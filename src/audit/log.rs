@@ -19,6 +19,7 @@ use super::start;
 use super::writer::{self, Job, Origin, Writer};
 use crate::config::{AuditSink, AuditTo};
 use crate::limits::Limits;
+use crate::seal::VerifyingKey;
 use crate::store::AuditHead;
 use crate::telemetry::Metrics;
 
@@ -43,6 +44,8 @@ pub struct OpenOptions {
     pub metrics: Arc<Metrics>,
     /// How checkpoints are made; `None`: none are.
     pub checkpoints: Option<Checkpoints>,
+    /// Keys that check the checkpoints that are there.
+    pub trusted: Vec<VerifyingKey>,
 }
 
 /// What was found at opening.
@@ -66,6 +69,8 @@ pub struct Break {
     pub expected: AuditHead,
     /// What is there.
     pub found: Option<AuditHead>,
+    /// What is wrong with the lines before it, where it is the one that should be there.
+    pub why: Option<String>,
 }
 
 /// A line was not written, or the log could not be opened.
@@ -152,7 +157,7 @@ impl AuditLog {
             let open = |why: std::io::Error| AuditError::Open { file: name.clone().into(), why: why.to_string() };
             let sink: Box<dyn Sink> = match to {
                 AuditTo::File(path) => {
-                    let (sink, found) = start::open_file(path, &options.chain, options.known_head.as_ref())?;
+                    let (sink, found) = start::open_file(path, &options)?;
                     files.push(found);
                     Box::new(sink)
                 }

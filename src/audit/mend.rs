@@ -7,7 +7,7 @@ use super::chain::{LINE_BYTES_MAX, Line, read_line, sha256_hex};
 use crate::store::AuditHead;
 
 /// How far back a line is looked for, in bytes from the end.
-const LOOK_BACK_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub const LOOK_BACK_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const LINE_START: &[u8] = b"{\"seq\":";
 
 /// The end of a file.

@@ -1,13 +1,19 @@
 //! Where the chain goes on when the broker starts: from its files, its store's word, and what a crash left.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::chain::NO_PREV;
 use super::event::Event;
-use super::log::{AuditError, Break};
+use super::log::{AuditError, Break, OpenOptions};
 use super::mend::{self, AtKnown, Tail};
 use super::sink::{FileSink, Sink};
+use super::verify::{Demands, Fault, verify_tail};
 use crate::store::AuditHead;
+
+/// Lines that no checkpoint covers for so long are not a broker's, however long its `audit_checkpoint_seconds` were.
+const COVERED_WITHIN: Duration = Duration::from_secs(2 * 3600);
 
 /// One audit file as it was found.
 pub struct FoundFile {
@@ -15,6 +21,8 @@ pub struct FoundFile {
     tail: Tail,
     /// Where the store's head stands in it.
     known: Option<AtKnown>,
+    /// What is wrong with its last lines.
+    fault: Option<String>,
 }
 
 impl FoundFile {
@@ -28,16 +36,17 @@ impl FoundFile {
 }
 
 /// Opens a file and reads its end; cuts off what is torn.
-pub fn open_file(path: &Path, chain: &str, known: Option<&AuditHead>) -> Result<(FileSink, FoundFile), AuditError> {
+pub fn open_file(path: &Path, options: &OpenOptions) -> Result<(FileSink, FoundFile), AuditError> {
+    let (chain, known) = (&options.chain, options.known_head.as_ref());
     let open = |why: std::io::Error| AuditError::Open { file: path.to_owned(), why: why.to_string() };
     let sink = FileSink::open(path).map_err(open)?;
     let file = sink.file().expect("a file sink has a file");
     let tail = mend::read_tail(&file).map_err(open)?;
-    if let Some(last) = tail.last.as_ref().filter(|last| last.chain != chain) {
+    if let Some(last) = tail.last.as_ref().filter(|last| last.chain != *chain) {
         return Err(AuditError::OtherChain {
             file: path.to_owned(),
             found: last.chain.clone(),
-            expected: chain.to_owned(),
+            expected: chain.clone(),
         });
     }
     if let Some(cut) = &tail.cut {
@@ -50,7 +59,22 @@ pub fn open_file(path: &Path, chain: &str, known: Option<&AuditHead>) -> Result<
         }
         _ => None,
     };
-    Ok((sink, FoundFile { path: path.to_owned(), tail, known }))
+    let fault = fault(&file, path, options).map_err(open)?;
+    Ok((sink, FoundFile { path: path.to_owned(), tail, known, fault }))
+}
+
+/// Before this broker puts its own signature over what is there: whether that is what brokers with its keys have signed.
+fn fault(file: &File, path: &Path, options: &OpenOptions) -> std::io::Result<Option<String>> {
+    let demands = Demands { keys: options.trusted.clone(), covered_within: COVERED_WITHIN, ..Demands::default() };
+    Ok(match verify_tail(file, mend::LOOK_BACK_BYTES_MAX, &demands)? {
+        None => None,
+        // A key that was taken out of the configuration: others may have kept its public part, and can tell.
+        Some(why @ Fault::UnknownKey { .. }) => {
+            tracing::warn!(file = %path.display(), %why, "the end of the audit log cannot be checked");
+            None
+        }
+        Some(why) => Some(why.to_string()),
+    })
 }
 
 /// What was found out about the chain.
@@ -79,6 +103,7 @@ pub fn decide(files: &[FoundFile], known: Option<&AuditHead>) -> Start {
         sink: b.sink.clone(),
         expected: b.expected.clone(),
         found: b.found.clone(),
+        why: b.why.clone(),
     });
     let mended = files.iter().filter_map(|file| {
         file.tail.cut.as_ref().map(|cut| Event::Mended {
@@ -94,12 +119,15 @@ fn break_of(file: &FoundFile, head: &AuditHead, known: Option<&AuditHead>, all_e
     let found = file.head();
     let expected = match (&found, &file.known, known) {
         (_, Some(AtKnown::Other(other)), Some(known)) => {
-            return Some(Break { sink: file.name(), expected: known.clone(), found: Some(other.clone()) });
+            return Some(Break { sink: file.name(), expected: known.clone(), found: Some(other.clone()), why: None });
         }
         // One empty file among others is a new sink; all of them empty while the store knows of lines is a lost log.
         (None, ..) if !all_empty || head.seq == 0 => return None,
         (found, ..) if found.as_ref() != Some(head) => head.clone(),
-        _ => return None,
+        _ => {
+            let why = Some(file.fault.clone()?);
+            return Some(Break { sink: file.name(), expected: head.clone(), found, why });
+        }
     };
-    Some(Break { sink: file.name(), expected, found })
+    Some(Break { sink: file.name(), expected, found, why: None })
 }

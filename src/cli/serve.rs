@@ -100,9 +100,10 @@ async fn make_broker(
         known_head,
         metrics: metrics.clone(),
         checkpoints: Some(Checkpoints::new(checkpoint_every, signing_key)),
+        trusted: keys.as_ref().map(KeyRing::verifying_keys).transpose()?.unwrap_or_default(),
     })?;
     for broken in &opened.breaks {
-        tracing::error!(sink = %broken.sink, expected = ?broken.expected, found = ?broken.found,
+        tracing::error!(sink = %broken.sink, expected = ?broken.expected, found = ?broken.found, why = broken.why,
             "the audit log does not go on where this store saw its end: lines were cut off, or another file was put in its place");
     }
     if accept_clock {

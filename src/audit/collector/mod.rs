@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use leasehold_sdk::{clock, random};
 use rustix::net::sockopt;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 
@@ -70,7 +70,8 @@ impl Remote {
 /// Why not.
 pub async fn reach(place: &Collector, patience: Duration) -> io::Result<()> {
     let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} ms", patience.as_millis()));
-    tokio::time::timeout(patience, connect(place)).await.map_err(|_| late())?.map(drop)
+    let hello_and_goodbye = async { connect(place).await?.shutdown().await };
+    tokio::time::timeout(patience, hello_and_goodbye).await.map_err(|_| late())?
 }
 
 /// Connects, within the time that whoever calls gives it.

@@ -133,6 +133,45 @@ async fn a_wholesale_rewrite_is_found_by_whoever_has_the_public_key() {
 }
 
 #[tokio::test]
+async fn a_broker_does_not_sign_over_what_others_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let ring = ring(dir.path(), "a", &["b"]);
+    let again = |trusted: &KeyRing| {
+        let mut options = options(&[&path], None);
+        options.trusted = trusted.verifying_keys().unwrap();
+        options.checkpoints = Some(Checkpoints::new(Duration::from_secs(3600), Some(trusted.signing_key().unwrap())));
+        AuditLog::open(options).unwrap()
+    };
+    two_runs(&path, CHAIN, Some(&ring)).await;
+    let (log, opened) = again(&ring);
+    assert_eq!(opened.breaks, []);
+    log.close().await.unwrap();
+
+    forge(&path, |line| {
+        if line["note"] == "first 1" {
+            line["note"] = "nothing happened".into();
+        }
+    });
+    let (log, opened) = again(&ring);
+    assert!(opened.breaks[0].why.as_ref().unwrap().contains("signature is not good"), "{opened:?}");
+    log.write(event("on")).await.unwrap();
+    log.close().await.unwrap();
+    let broken = &lines(&path)[10];
+    assert_eq!((&broken["event"], &broken["seq"]), (&"chain_broken".into(), &11.into()));
+    assert!(broken["why"].as_str().unwrap().contains("rewritten"));
+    assert!(matches!(fault(&path, &by_keys(ring.verifying_keys().unwrap())), Fault::Forged));
+    // It is on record, and not said again.
+    let (log, opened) = again(&ring);
+    assert_eq!(opened.breaks, []);
+    log.close().await.unwrap();
+    // A key that is gone from the configuration is no alarm.
+    let (log, opened) = again(&super::checkpoints::ring(dir.path(), "c", &[]));
+    assert_eq!(opened.breaks, []);
+    log.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_checkpoint_that_lost_its_signature_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");

@@ -29,6 +29,7 @@ fn options(files: &[&Path], known_head: Option<AuditHead>) -> OpenOptions {
         known_head,
         metrics: Arc::new(Metrics::new()),
         checkpoints: None,
+        trusted: Vec::new(),
     }
 }
 

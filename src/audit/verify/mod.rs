@@ -5,7 +5,7 @@ mod fault;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -153,6 +153,42 @@ pub fn verify(files: &[PathBuf], demands: &Demands) -> Result<Report, Faults> {
         })?;
     }
     check.finish()
+}
+
+/// Checks the end of a broker's own file, as much of it as is looked at and from the last line on that says `chain_broken`: what
+/// came before is on record. `None`: nothing is wrong with it.
+pub(super) fn verify_tail(file: &File, bytes_max: u64, demands: &Demands) -> io::Result<Option<Fault>> {
+    let start = file.metadata()?.len().saturating_sub(bytes_max);
+    let mut reader = BufReader::with_capacity(128 * 1024, file);
+    reader.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    if start > 0 {
+        // It began somewhere before.
+        (&mut reader).take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut bytes)?;
+    }
+    let (mut check, mut fault) = (None, None);
+    loop {
+        bytes.clear();
+        if (&mut reader).take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut bytes)? == 0 {
+            break;
+        }
+        let line = match read_line(bytes.trim_ascii_end()) {
+            Ok(line) => line,
+            Err(bad) => {
+                fault.get_or_insert(Fault::from(bad));
+                continue;
+            }
+        };
+        if line.event == "chain_broken" {
+            (check, fault) = (None, None);
+        }
+        let check = check.get_or_insert_with(|| ChainCheck::new(&line.chain, demands));
+        if fault.is_none() {
+            fault = check.line(&line, bytes.trim_ascii_end(), (&PathBuf::new(), 0)).err();
+        }
+    }
+    let at_end = || check.and_then(|check| check.finish().1.into_iter().next()).map(|broken| broken.what);
+    Ok(fault.or_else(at_end))
 }
 
 struct Check<'a> {
