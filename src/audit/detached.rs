@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use leasehold_sdk::{Timestamp, clock};
 
+use super::outputs::Member;
 use super::sink::{Group, Sink};
 use crate::store::AuditHead;
 use crate::telemetry::Metrics;
@@ -24,6 +25,7 @@ const FINISH_MAX: Duration = Duration::from_secs(1);
 /// The near end of a detached sink.
 pub struct Detached {
     name: String,
+    is_collector: bool,
     buffer: Arc<Buffer>,
     ended: Receiver<()>,
 }
@@ -59,15 +61,20 @@ struct State {
     losing: Option<Loss>,
     /// What was lost before it took lines again.
     lost: Option<Loss>,
+    /// The last line that it has for certain.
+    taken: Option<AuditHead>,
     ending: bool,
 }
 
 impl Detached {
-    /// Moves `sink` into a thread, behind a buffer of so many bytes.
-    pub fn start(sink: Box<dyn Sink>, head: AuditHead, room: u64, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let name = sink.name().to_owned();
+    /// Moves a sink into a thread, behind a buffer of so many bytes.
+    pub fn start(member: Member, room: u64, metrics: Arc<Metrics>) -> io::Result<Self> {
+        let Member { sink, last: head, owed, .. } = member;
+        let (name, is_collector) = (sink.name().to_owned(), sink.is_collector());
         let room = usize::try_from(room).unwrap_or(usize::MAX);
-        let buffer = Arc::new(Buffer { room, state: Mutex::default(), bell: Condvar::new(), metrics });
+        let bytes = owed.iter().map(|group| group.bytes.len()).sum();
+        let state = State { waiting: owed.into(), bytes, taken: Some(head.clone()), ..State::default() };
+        let buffer = Arc::new(Buffer { room, state: Mutex::new(state), bell: Condvar::new(), metrics });
         let (end, ended): (Sender<()>, _) = mpsc::channel();
         let mut drain = Drain { sink, last: head, buffer: Arc::clone(&buffer), is_up: true };
         thread::Builder::new().name("audit-optional".into()).spawn(move || {
@@ -76,7 +83,7 @@ impl Detached {
             drop(drain);
             drop(end);
         })?;
-        Ok(Self { name, buffer, ended })
+        Ok(Self { name, is_collector, buffer, ended })
     }
 
     /// Hands it a group; one that it has no room for is lost to it.
@@ -98,19 +105,27 @@ impl Detached {
         self.buffer.lock().lost.take()
     }
 
+    /// Its name and the last line that it has for certain, if it is a collector.
+    pub fn taken(&self) -> Option<(String, AuditHead)> {
+        let taken = self.buffer.lock().taken.clone()?;
+        self.is_collector.then(|| (self.name.clone(), taken))
+    }
+
     /// Asks it to end when it has taken what waits, and to try no longer than a moment.
     pub fn ask_to_end(&self) {
         self.buffer.lock().ending = true;
         self.buffer.bell.notify_one();
     }
 
-    /// Waits for its end. What it has not taken by then is lost.
-    pub fn wait_for_end(&mut self) {
+    /// Waits for its end. What it has not taken by then is lost, unless it is a collector and is `kept` for it.
+    pub fn wait_for_end(&mut self, kept: bool) {
         let _ = self.ended.recv_timeout(FINISH_MAX);
         let mut state = self.buffer.lock();
         state.bytes = 0;
         for group in std::mem::take(&mut state.waiting) {
-            self.lose(&mut state, &group);
+            if !(kept && self.is_collector) {
+                self.lose(&mut state, &group);
+            }
         }
         state.lost = merged(state.lost.take(), state.losing.take());
     }
@@ -206,16 +221,12 @@ impl Drain {
 
     fn give(&mut self, batch: &[Arc<Group>]) -> io::Result<()> {
         self.sink.prepare(&self.last)?;
-        let Some(last) = batch.last() else {
+        let Some(group) = Group::of(batch) else {
             self.up();
             return Ok(());
         };
-        let done = match batch {
-            [group] => self.sink.append(&group.bytes),
-            _ => self.sink.append(&batch.iter().map(|group| group.bytes.as_slice()).collect::<Vec<_>>().concat()),
-        };
-        done.map_err(|not| not.why)?;
-        self.last = last.head.clone();
+        self.sink.append(&group).map_err(|not| not.why)?;
+        self.last = group.head.clone();
         match self.sink.file().map(|file| file.sync_data()) {
             // It has the lines: they need not come again.
             Some(Err(why)) => self.failed(&why),
@@ -230,6 +241,7 @@ impl Drain {
         let taken = batch.len().min(state.waiting.len());
         let bytes: usize = state.waiting.drain(..taken).map(|group| group.bytes.len()).sum();
         state.bytes -= bytes;
+        state.taken = Some(self.sink.certain(&self.last));
         if state.bytes <= self.buffer.room / 2 {
             state.lost = merged(state.lost.take(), state.losing.take());
         }

@@ -13,10 +13,11 @@ use super::Event;
 use super::chain::LINE_BYTES_MAX;
 use super::checkpoint::Checkpoints;
 use super::collector::{HttpsSink, SyslogSink};
-use super::outputs::Outputs;
+use super::marks::Marks;
+use super::outputs::{Member, Outputs};
 use super::sink::{Sink, StdoutSink};
-use super::start;
-use super::writer::{self, Job, Origin, Writer};
+use super::start::{self, FoundFile};
+use super::writer::{self, Beginning, Job, Origin, Writer};
 use crate::config::{AuditSink, AuditTo};
 use crate::limits::Limits;
 use crate::seal::VerifyingKey;
@@ -46,6 +47,8 @@ pub struct OpenOptions {
     pub checkpoints: Option<Checkpoints>,
     /// Keys that check the checkpoints that are there.
     pub trusted: Vec<VerifyingKey>,
+    /// The file that keeps how far each collector has come; `None`: that is not kept.
+    pub marks: Option<PathBuf>,
 }
 
 /// What was found at opening.
@@ -150,38 +153,33 @@ impl AuditLog {
     /// A file cannot be opened, is not a log, is another chain's, or is being written by another process. A full disk is none
     /// of these: the log then opens, is not [`writable`](Self::writable), and recovers by itself.
     pub fn open(options: OpenOptions) -> Result<(Self, Opened), AuditError> {
-        let (mut outputs, mut files) = (Vec::new(), Vec::new());
-        let patience = Duration::from_millis(options.limits.audit_send_milliseconds_max);
-        for AuditSink { to, required } in &options.sinks {
-            let name = to.to_string();
-            let open = |why: std::io::Error| AuditError::Open { file: name.clone().into(), why: why.to_string() };
-            let sink: Box<dyn Sink> = match to {
-                AuditTo::File(path) => {
-                    let (sink, found) = start::open_file(path, &options)?;
-                    files.push(found);
-                    Box::new(sink)
-                }
-                AuditTo::Stdout => Box::new(StdoutSink::open().map_err(open)?),
-                AuditTo::Syslog(to) => Box::new(SyslogSink::new(name.clone(), to.clone(), patience).map_err(open)?),
-                AuditTo::Https(to) => Box::new(HttpsSink::new(name.clone(), to.clone(), patience).map_err(open)?),
-            };
-            outputs.push((sink, *required));
-        }
-        let start = start::decide(&files, options.known_head.as_ref());
+        let mut files = Vec::new();
+        let open = |sink: &AuditSink| Ok((open_sink(&sink.to, &options, &mut files)?, sink.required));
+        let sinks = options.sinks.iter().map(open).collect::<Result<Vec<_>, AuditError>>()?;
+        let mut start = start::decide(&files, options.known_head.as_ref());
         let opened = Opened {
             head: start.head.clone(),
             mended_bytes: start.preface.iter().map(cut_bytes).sum(),
-            breaks: start.breaks,
+            breaks: std::mem::take(&mut start.breaks),
         };
-        Ok((Self::start(options, outputs, start.head, &start.preface)?, opened))
+        let marks = Marks::read(options.marks.clone(), &options.chain);
+        let mut members = Vec::new();
+        for (sink, required) in sinks {
+            let taken = marks.of(sink.name()).filter(|_| sink.is_collector()).unwrap_or(&start.head).clone();
+            let missed = start::missed(sink.name(), &taken, &start.head, &files, options.limits.audit_buffer_bytes_max);
+            start.preface.extend(missed.lost);
+            members.push(Member { sink, required, last: taken, owed: missed.groups });
+        }
+        Ok((Self::start(options, members, start.head, &start.preface, marks)?, opened))
     }
 
-    /// Starts the writer over `outputs`.
+    /// Starts the writer over `members`.
     pub(super) fn start(
         options: OpenOptions,
-        outputs: Vec<(Box<dyn Sink>, bool)>,
+        members: Vec<Member>,
         head: AuditHead,
         preface: &[Event],
+        marks: Marks,
     ) -> Result<Self, AuditError> {
         let shared = Arc::new(Shared {
             head: Mutex::new(head.clone()),
@@ -191,14 +189,15 @@ impl AuditLog {
             busy_since: AtomicU64::new(IDLE),
         });
         let preface = preface.iter().map(encode).collect::<Result<_, _>>()?;
+        let beginning = Beginning { head, preface, checkpoints: options.checkpoints, marks };
         let sync = Duration::from_millis(options.limits.audit_fsync_milliseconds_max);
         let origin = Origin { chain: options.chain, broker: options.broker };
         let (jobs, received) = mpsc::channel();
         let patience = Duration::from_millis(options.limits.audit_write_milliseconds_max);
         let waiting_max = options.limits.audit_waiting_lines_max;
         let log = Self { jobs, shared: Arc::clone(&shared), waiting_max, patience };
-        Outputs::new(outputs, &head, sync, options.limits.audit_buffer_bytes_max, &options.metrics)
-            .map(|outputs| Writer::new(shared, outputs, origin, options.metrics, (head, preface), options.checkpoints))
+        Outputs::new(members, sync, options.limits.audit_buffer_bytes_max, &options.metrics)
+            .map(|outputs| Writer::new(shared, outputs, origin, options.metrics, beginning))
             .and_then(|writer| writer::spawn(writer, received))
             .map_err(|why| AuditError::NotWritten(format!("no thread for it: {why}").into()))?;
         Ok(log)
@@ -278,6 +277,22 @@ pub(super) fn encode(event: &Event) -> Result<Vec<u8>, AuditError> {
         fits if fits <= LINE_BYTES_MAX => Ok(bytes),
         long => Err(AuditError::TooLong { bytes: long }),
     }
+}
+
+/// Opens a sink; what is found in a file is added to `files`.
+fn open_sink(to: &AuditTo, options: &OpenOptions, files: &mut Vec<FoundFile>) -> Result<Box<dyn Sink>, AuditError> {
+    let (name, patience) = (to.to_string(), Duration::from_millis(options.limits.audit_send_milliseconds_max));
+    let open = |why: std::io::Error| AuditError::Open { file: to.to_string().into(), why: why.to_string() };
+    Ok(match to {
+        AuditTo::File(path) => {
+            let (sink, found) = start::open_file(path, options)?;
+            files.push(found);
+            Box::new(sink)
+        }
+        AuditTo::Stdout => Box::new(StdoutSink::open().map_err(open)?),
+        AuditTo::Syslog(to) => Box::new(SyslogSink::new(name, to.clone(), patience).map_err(open)?),
+        AuditTo::Https(to) => Box::new(HttpsSink::new(name, to.clone(), patience).map_err(open)?),
+    })
 }
 
 fn cut_bytes(event: &Event) -> u64 {

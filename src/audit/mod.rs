@@ -29,6 +29,7 @@ mod detached;
 mod event;
 mod gate;
 mod log;
+mod marks;
 mod mend;
 mod outputs;
 mod sink;

@@ -1,10 +1,12 @@
 //! All sinks of one log: which must take a line, what each is owed, and when they are synced.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::detached::{Detached, Loss};
+use super::marks::Taken;
 use super::sink::{Group, NotTaken, Sink};
 use super::syncer::Syncer;
 use crate::store::AuditHead;
@@ -19,14 +21,26 @@ pub struct Outputs {
     metrics: Arc<Metrics>,
 }
 
+/// A sink as the log begins with it.
+pub struct Member {
+    /// The sink.
+    pub sink: Box<dyn Sink>,
+    /// Whether nothing is handed out unless it took the line.
+    pub required: bool,
+    /// The last line it took.
+    pub last: AuditHead,
+    /// Groups that it must get first.
+    pub owed: Vec<Arc<Group>>,
+}
+
 /// A required sink, and what it is owed.
 struct Output {
     sink: Box<dyn Sink>,
     /// The last line it took.
     last: AuditHead,
-    /// A group that another sink took and this one did not, or may have taken: it comes first, so that the chain stays whole
-    /// here too.
-    owed: Option<Arc<Group>>,
+    /// What another sink took and this one did not, or may have taken, and what it missed before the start: it comes first, so
+    /// that the chain stays whole here too.
+    owed: VecDeque<Arc<Group>>,
 }
 
 /// Required sinks failed.
@@ -41,24 +55,17 @@ pub struct Failed {
 }
 
 impl Outputs {
-    /// Sinks with whether each is required; `head`: the last line of the chain; `sync`: see `audit_fsync_milliseconds_max`;
-    /// `room`: see `audit_buffer_bytes_max`.
+    /// `sync`: see `audit_fsync_milliseconds_max`; `room`: see `audit_buffer_bytes_max`.
     ///
     /// # Errors
     /// A thread could not be started.
-    pub fn new(
-        sinks: Vec<(Box<dyn Sink>, bool)>,
-        head: &AuditHead,
-        sync: Duration,
-        room: u64,
-        metrics: &Arc<Metrics>,
-    ) -> io::Result<Self> {
+    pub fn new(members: Vec<Member>, sync: Duration, room: u64, metrics: &Arc<Metrics>) -> io::Result<Self> {
         let (mut required, mut optional) = (Vec::new(), Vec::new());
-        for (sink, is_required) in sinks {
-            if is_required {
-                required.push(Output { sink, last: head.clone(), owed: None });
+        for member in members {
+            if member.required {
+                required.push(Output { sink: member.sink, last: member.last, owed: member.owed.into() });
             } else {
-                optional.push(Detached::start(sink, head.clone(), room, Arc::clone(metrics))?);
+                optional.push(Detached::start(member, room, Arc::clone(metrics))?);
             }
         }
         let syncer = if sync.is_zero() { None } else { Some(Syncer::start(sync)?) };
@@ -90,7 +97,7 @@ impl Outputs {
         }
         let result = failures.result(some_may_have_it);
         if result.is_err() && !some_may_have_it {
-            self.required.iter_mut().for_each(|output| output.owed = None);
+            self.required.iter_mut().for_each(|output| output.owed.clear());
             return result;
         }
         for sink in &self.optional {
@@ -119,10 +126,19 @@ impl Outputs {
         self.optional.iter().filter_map(Detached::take_loss).collect()
     }
 
-    /// Ends the sinks that are not required, and waits a little for what waits for them. What they did not take is lost.
-    pub fn finish_optional(&mut self) {
+    /// Ends the sinks that are not required, and waits a little for what waits for them. What they did not take is lost, unless
+    /// what collectors took is kept and a file has the lines: then they get them when the log is opened again.
+    pub fn finish_optional(&mut self, kept: bool) {
+        let kept = kept && self.required.iter().any(|output| output.sink.file().is_some());
         self.optional.iter().for_each(Detached::ask_to_end);
-        self.optional.iter_mut().for_each(Detached::wait_for_end);
+        self.optional.iter_mut().for_each(|sink| sink.wait_for_end(kept));
+    }
+
+    /// The last line that each collector has for certain.
+    pub fn taken(&self) -> Taken {
+        let required = self.required.iter().filter(|output| output.sink.is_collector());
+        let required = required.map(|output| (output.sink.name().to_owned(), output.sink.certain(&output.last)));
+        required.chain(self.optional.iter().filter_map(Detached::taken)).collect()
     }
 
     /// Syncs everything.
@@ -143,19 +159,19 @@ impl Outputs {
 impl Output {
     fn prepare(&mut self) -> io::Result<()> {
         self.sink.prepare(&self.last)?;
-        if let Some(group) = &self.owed {
-            self.sink.append(&group.bytes).map_err(|not| not.why)?;
+        while let Some(group) = self.owed.front() {
+            self.sink.append(group).map_err(|not| not.why)?;
             self.last = group.head.clone();
-            self.owed = None;
+            self.owed.pop_front();
         }
         Ok(())
     }
 
     fn append(&mut self, group: &Arc<Group>) -> Result<(), NotTaken> {
-        let done = self.sink.append(&group.bytes);
+        let done = self.sink.append(group);
         match &done {
             Ok(()) => self.last = group.head.clone(),
-            Err(_) => self.owed = Some(Arc::clone(group)),
+            Err(_) => self.owed.push_back(Arc::clone(group)),
         }
         done
     }

@@ -20,13 +20,23 @@ pub trait Sink: Send {
     /// connects. `head` is the last line that it took.
     fn prepare(&mut self, head: &AuditHead) -> io::Result<()>;
 
-    /// Takes all of `bytes`, or fails and leaves nothing of them where that is possible. Bounded in time where it waits for
+    /// Takes all of a group, or fails and leaves nothing of it where that is possible. Bounded in time where it waits for
     /// another machine.
-    fn append(&mut self, bytes: &[u8]) -> Result<(), NotTaken>;
+    fn append(&mut self, group: &Group) -> Result<(), NotTaken>;
 
     /// What is to be synced after an append; `None` where syncing means nothing.
     fn file(&self) -> Option<Arc<File>> {
         None
+    }
+
+    /// Whether it is on another machine, so that what it missed is sent to it again.
+    fn is_collector(&self) -> bool {
+        false
+    }
+
+    /// The last line that it has for certain, where `last` is the last that it took.
+    fn certain(&self, last: &AuditHead) -> AuditHead {
+        last.clone()
     }
 }
 
@@ -57,6 +67,17 @@ pub struct Group {
 }
 
 impl Group {
+    /// Several as one; `None`: there are none.
+    pub fn of(groups: &[Arc<Self>]) -> Option<Arc<Self>> {
+        let (last, before) = groups.split_last()?;
+        if before.is_empty() {
+            return Some(Arc::clone(last));
+        }
+        let bytes = groups.iter().map(|group| group.bytes.as_slice()).collect::<Vec<_>>().concat();
+        let lines = groups.iter().map(|group| group.lines).sum();
+        Some(Arc::new(Self { bytes, lines, head: last.head.clone() }))
+    }
+
     /// The number of the first.
     pub fn first_seq(&self) -> u64 {
         self.head.seq + 1 - self.lines
@@ -115,10 +136,10 @@ impl Sink for FileSink {
         }
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Result<(), NotTaken> {
+    fn append(&mut self, group: &Group) -> Result<(), NotTaken> {
         let start = self.file.metadata()?.len();
         let mut file: &File = &self.file;
-        file.write_all(bytes).map_err(|why| {
+        file.write_all(&group.bytes).map_err(|why| {
             if self.file.set_len(start).is_err() {
                 self.torn_at = Some(start);
             }
@@ -153,12 +174,12 @@ impl Sink for StdoutSink {
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Result<(), NotTaken> {
+    fn append(&mut self, group: &Group) -> Result<(), NotTaken> {
         if self.torn {
             self.out.write_all(b"\n")?;
         }
         self.torn = true;
-        self.out.write_all(bytes)?;
+        self.out.write_all(&group.bytes)?;
         self.torn = false;
         Ok(())
     }

@@ -2,13 +2,17 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+use leasehold_sdk::clock;
 
 use super::chain::NO_PREV;
 use super::event::Event;
 use super::log::{AuditError, Break, OpenOptions};
+use super::marks;
 use super::mend::{self, AtKnown, Tail};
-use super::sink::{FileSink, Sink};
+use super::sink::{FileSink, Group, Sink};
 use super::verify::{Demands, Fault, verify_tail};
 use crate::store::AuditHead;
 
@@ -18,6 +22,7 @@ const COVERED_WITHIN: Duration = Duration::from_secs(2 * 3600);
 /// One audit file as it was found.
 pub struct FoundFile {
     path: PathBuf,
+    file: Arc<File>,
     tail: Tail,
     /// Where the store's head stands in it.
     known: Option<AtKnown>,
@@ -60,7 +65,7 @@ pub fn open_file(path: &Path, options: &OpenOptions) -> Result<(FileSink, FoundF
         _ => None,
     };
     let fault = fault(&file, path, options).map_err(open)?;
-    Ok((sink, FoundFile { path: path.to_owned(), tail, known, fault }))
+    Ok((sink, FoundFile { path: path.to_owned(), file, tail, known, fault }))
 }
 
 /// Before this broker puts its own signature over what is there: whether that is what brokers with its keys have signed.
@@ -75,6 +80,37 @@ fn fault(file: &File, path: &Path, options: &OpenOptions) -> std::io::Result<Opt
         }
         Some(why) => Some(why.to_string()),
     })
+}
+
+/// What a collector did not get before the start.
+#[derive(Default)]
+pub struct Missed {
+    /// The lines that are still there.
+    pub groups: Vec<Arc<Group>>,
+    /// The word that others are not.
+    pub lost: Option<Event>,
+}
+
+/// Looks for the lines after `taken`, as far back as a buffer would have held them.
+pub fn missed(collector: &str, taken: &AuditHead, head: &AuditHead, files: &[FoundFile], bytes_max: u64) -> Missed {
+    if taken.seq >= head.seq {
+        return Missed::default();
+    }
+    let latest = files.iter().max_by_key(|file| file.tail.last.as_ref().map(|line| line.seq));
+    let found = latest.map(|file| marks::lines_after(&file.file, taken, bytes_max));
+    let groups = found.unwrap_or(Ok(Vec::new())).unwrap_or_else(|why| {
+        tracing::warn!(sink = collector, %why, "what an audit collector missed cannot be read");
+        Vec::new()
+    });
+    let first = groups.first().map_or(head.seq + 1, |group| group.first_seq());
+    let lost = (first > taken.seq + 1).then(|| Event::LinesLost {
+        sink: collector.to_owned(),
+        lines: first - taken.seq - 1,
+        first_seq: taken.seq + 1,
+        last_seq: first - 1,
+        since: clock::wall(),
+    });
+    Missed { groups, lost }
 }
 
 /// What was found out about the chain.

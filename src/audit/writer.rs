@@ -15,6 +15,7 @@ use super::chain::{Head, append_line};
 use super::checkpoint::Checkpoints;
 use super::detached::Loss;
 use super::log::{AuditError, IDLE, Shared, encode};
+use super::marks::Marks;
 use super::outputs::{Failed, Outputs};
 use super::sink::Group;
 use crate::store::AuditHead;
@@ -44,6 +45,16 @@ pub struct Origin {
     pub broker: String,
 }
 
+/// What a log begins with.
+pub struct Beginning {
+    /// The last line before it.
+    pub head: AuditHead,
+    /// Events that go before all others.
+    pub preface: Vec<Vec<u8>>,
+    pub checkpoints: Option<Checkpoints>,
+    pub marks: Marks,
+}
+
 /// The state of the thread.
 pub struct Writer {
     shared: Arc<Shared>,
@@ -56,6 +67,9 @@ pub struct Writer {
     /// What sinks that are not required lost, and is not on record yet.
     losses: Vec<Loss>,
     checkpoints: Option<Checkpoints>,
+    marks: Marks,
+    /// When they were kept last, by the boot clock.
+    marked_at: Duration,
     /// What is written now is the end.
     closing: bool,
     trouble: Option<Trouble>,
@@ -87,11 +101,10 @@ impl Writer {
         outputs: Outputs,
         origin: Origin,
         metrics: Arc<Metrics>,
-        start: (AuditHead, Vec<Vec<u8>>),
-        checkpoints: Option<Checkpoints>,
+        beginning: Beginning,
     ) -> Self {
         metrics.audit_writable.set(1);
-        let (head, preface) = start;
+        let Beginning { head, preface, checkpoints, marks } = beginning;
         Self {
             shared,
             outputs,
@@ -101,12 +114,16 @@ impl Writer {
             preface,
             losses: Vec::new(),
             checkpoints,
+            marks,
+            marked_at: clock::boot(),
             closing: false,
             trouble: None,
         }
     }
 
     fn run(mut self, jobs: &Receiver<Job>) {
+        // A collector that is new begins here, whatever happens next.
+        self.marks.keep(self.outputs.taken());
         // What was found at start goes on record though nobody asks for a line.
         self.tick();
         loop {
@@ -164,8 +181,9 @@ impl Writer {
     fn finish(&mut self) -> io::Result<()> {
         self.closing = true;
         self.tick();
-        self.outputs.finish_optional();
+        self.outputs.finish_optional(self.marks.are_kept());
         self.tick();
+        self.marks.keep(self.outputs.taken());
         self.outputs.finish()
     }
 
@@ -181,6 +199,10 @@ impl Writer {
         self.shared.busy_since.store(IDLE, Ordering::Release);
         self.shared.writable.store(result.is_ok(), Ordering::Release);
         self.metrics.audit_writable.set(i64::from(result.is_ok()));
+        if clock::boot().saturating_sub(self.marked_at) >= TICK {
+            self.marked_at = clock::boot();
+            self.marks.keep(self.outputs.taken());
+        }
         match &result {
             Ok(()) => {
                 if self.trouble.take().is_some() {

@@ -100,6 +100,7 @@ async fn make_broker(
         known_head,
         metrics: metrics.clone(),
         checkpoints: Some(Checkpoints::new(checkpoint_every, signing_key)),
+        marks: Some(config.broker.data_dir.join("audit-sinks.json")),
         trusted: keys.as_ref().map(KeyRing::verifying_keys).transpose()?.unwrap_or_default(),
     })?;
     for broken in &opened.breaks {

@@ -185,7 +185,7 @@ async fn what_a_required_collector_may_have_got_it_gets_again_as_it_was() {
         (Kind::Https, Mood::Deaf),
         (Kind::Https, Mood::Status(500)),
     ];
-    for (kind, mood) in moods {
+    futures_util::future::join_all(moods.map(|(kind, mood)| async move {
         let scene = Scene::new(kind, true, "").await;
         let broker = scene.stage.broker().await;
         let client = scene.stage.client(&broker, BILLING);
@@ -197,7 +197,8 @@ async fn what_a_required_collector_may_have_got_it_gets_again_as_it_was() {
         mint(&client, "10m").await.unwrap_or_else(|e| panic!("{mood:?}: {e}"));
         scene.has_all().await;
         scene.verify().await;
-    }
+    }))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -213,7 +214,7 @@ async fn a_collector_that_is_not_required_delays_nobody_and_gets_what_it_missed(
         (Kind::Https, Mood::CutAfter(0)),
         (Kind::Https, Mood::Status(413)),
     ];
-    for (kind, mood) in moods {
+    futures_util::future::join_all(moods.map(|(kind, mood)| async move {
         let scene = Scene::new(kind, false, "").await;
         scene.collector.mood(mood);
         let broker = scene.stage.broker().await;
@@ -228,7 +229,8 @@ async fn a_collector_that_is_not_required_delays_nobody_and_gets_what_it_missed(
         wait_until(SOON, "it to be up", || async { scene.up(&broker).await == 1.0 }).await;
         assert_eq!(scene.lost(&broker).await, 0.0, "{mood:?}");
         scene.verify().await;
-    }
+    }))
+    .await;
 }
 
 /// Puts so many bytes on record.
@@ -268,6 +270,39 @@ async fn what_a_collector_that_is_not_required_loses_is_counted_and_on_record() 
         .await;
         let verified = scene.verify().await;
         assert_eq!(verified["chains"][0]["gaps_on_record"], 1, "{verified}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_collector_did_not_get_before_the_end_it_gets_after_the_next_start() {
+    for (kind, required, killed) in [
+        (Kind::Syslog, false, true),
+        (Kind::Https, false, true),
+        (Kind::Https, false, false),
+        (Kind::Https, true, false),
+        (Kind::Syslog, true, true),
+    ] {
+        let scene = Scene::new(kind, required, "").await;
+        let mut broker = scene.stage.broker().await;
+        let client = scene.stage.client(&broker, BILLING);
+        mint(&client, "10m").await.expect("a mint");
+        scene.has_all().await;
+        scene.collector.mood(Mood::Away);
+        for _ in 0..3 {
+            // A required one holds this up: its line is in the file all the same.
+            assert_eq!(mint(&client, "10m").await.is_ok(), !required);
+        }
+        match killed {
+            true => broker.kill().await.expect("kill it"),
+            false => broker.terminate().await.expect("it stops"),
+        };
+        scene.collector.mood(Mood::Good);
+        broker.restart().await.expect("it starts again");
+        scene.has_all().await;
+        let verified = scene.verify().await;
+        let chain = &verified["chains"][0];
+        assert_eq!((&chain["gaps_on_record"], &chain["first"]["seq"]), (&0.into(), &1.into()), "{kind:?}: {verified}");
+        assert!(!lines(&scene.log()).iter().any(|line| line["event"] == "lines_lost"));
     }
 }
 

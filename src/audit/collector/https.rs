@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use leasehold_sdk::SecretSource;
 use secrecy::ExposeSecret;
 
-use super::super::sink::{NotTaken, Sink};
+use super::super::sink::{Group, NotTaken, Sink};
 use super::{Remote, causes, connect};
 use crate::config::HttpsCollector;
 use crate::store::AuditHead;
@@ -152,6 +152,10 @@ impl Sink for HttpsSink {
         &self.remote.name
     }
 
+    fn is_collector(&self) -> bool {
+        true
+    }
+
     /// A connection that is idle may be closed by either side at any time, which says nothing. One that failed is made again, so
     /// that what waits for it goes on.
     fn prepare(&mut self, _head: &AuditHead) -> io::Result<()> {
@@ -161,9 +165,9 @@ impl Sink for HttpsSink {
         if self.remote.pauses.is_down() && self.connection.is_none() { self.connect() } else { Ok(()) }
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Result<(), NotTaken> {
+    fn append(&mut self, group: &Group) -> Result<(), NotTaken> {
         let mut sent_some = false;
-        for batch in batches(bytes) {
+        for batch in batches(&group.bytes) {
             self.send(batch).map_err(|not| NotTaken { may_have_it: not.may_have_it || sent_some, ..not })?;
             sent_some = true;
         }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::task::JoinHandle;
 
-use super::super::sink::{NotTaken, Sink};
+use super::super::sink::{Group, NotTaken, Sink};
 use super::{Remote, Stream, connect};
 use crate::config::Collector;
 use crate::store::AuditHead;
@@ -45,12 +45,15 @@ pub struct SyslogSink {
     /// What is sent again when the connection breaks, oldest first.
     sent: VecDeque<Sent>,
     sent_bytes: usize,
+    /// The last line before those: had it not arrived, the connection would have broken long since.
+    certain: Option<AuditHead>,
 }
 
-/// Frames that were written, and when by the boot clock.
+/// Frames that were written, when by the boot clock, and the last line in them.
 struct Sent {
     at: Duration,
     frames: Vec<u8>,
+    head: AuditHead,
 }
 
 struct Connection {
@@ -69,7 +72,7 @@ impl SyslogSink {
     pub fn new(name: String, place: Collector, patience: Duration) -> io::Result<Self> {
         let origin = format!("{} leasehold {}", header(&process::host(), HOST_BYTES_MAX), std::process::id());
         let remote = Remote::new(name, place, patience)?;
-        Ok(Self { remote, origin, connection: None, sent: VecDeque::new(), sent_bytes: 0 })
+        Ok(Self { remote, origin, connection: None, sent: VecDeque::new(), sent_bytes: 0, certain: None })
     }
 
     /// Makes sure of a connection.
@@ -83,7 +86,6 @@ impl SyslogSink {
             return Ok(());
         }
         self.remote.pauses.may_try()?;
-        self.forget_old();
         match self.remote.within(self.open()) {
             Ok(connection) => {
                 self.connection = Some(connection);
@@ -127,7 +129,7 @@ impl SyslogSink {
                 return;
             }
             self.sent_bytes -= oldest.frames.len();
-            self.sent.pop_front();
+            self.certain = self.sent.pop_front().map(|sent| sent.head);
         }
     }
 
@@ -145,13 +147,24 @@ impl Sink for SyslogSink {
         &self.remote.name
     }
 
-    fn prepare(&mut self, _head: &AuditHead) -> io::Result<()> {
+    fn is_collector(&self) -> bool {
+        true
+    }
+
+    fn certain(&self, last: &AuditHead) -> AuditHead {
+        let before = || self.certain.as_ref().unwrap_or(last);
+        if self.sent.is_empty() { last.clone() } else { before().clone() }
+    }
+
+    fn prepare(&mut self, head: &AuditHead) -> io::Result<()> {
+        self.certain.get_or_insert_with(|| head.clone());
+        self.forget_old();
         self.ready()
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Result<(), NotTaken> {
+    fn append(&mut self, group: &Group) -> Result<(), NotTaken> {
         self.ready()?;
-        let frames = self.frames(bytes)?;
+        let frames = self.frames(&group.bytes)?;
         let Some(connection) = &mut self.connection else {
             return Err(io::Error::other("there is no connection").into());
         };
@@ -165,7 +178,7 @@ impl Sink for SyslogSink {
                     self.remote.pauses.worked();
                 }
                 self.sent_bytes += frames.len();
-                self.sent.push_back(Sent { at: clock::boot(), frames });
+                self.sent.push_back(Sent { at: clock::boot(), frames, head: group.head.clone() });
                 self.forget_old();
                 Ok(())
             }

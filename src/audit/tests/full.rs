@@ -1,7 +1,9 @@
 use std::io;
 use std::sync::Mutex;
 
-use super::super::sink::{NotTaken, Sink};
+use super::super::marks::Marks;
+use super::super::outputs::Member;
+use super::super::sink::{Group, NotTaken, Sink};
 use super::*;
 
 /// A sink in memory that fails when told to.
@@ -42,13 +44,13 @@ impl Sink for Flaky {
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Result<(), NotTaken> {
+    fn append(&mut self, group: &Group) -> Result<(), NotTaken> {
         let mut state = self.state.lock().unwrap();
         if state.fails {
             let why = io::Error::from(io::ErrorKind::StorageFull);
             return Err(NotTaken { why, may_have_it: state.answers_nothing });
         }
-        state.bytes.extend_from_slice(bytes);
+        state.bytes.extend_from_slice(&group.bytes);
         Ok(())
     }
 }
@@ -57,9 +59,15 @@ fn start(sinks: &[(&Flaky, bool)], limits: Limits) -> (AuditLog, Arc<Metrics>) {
     let mut options = options(&[], None);
     options.limits = limits;
     let metrics = Arc::clone(&options.metrics);
-    let sinks = sinks.iter().map(|(sink, required)| (Box::new((*sink).clone()) as Box<dyn Sink>, *required)).collect();
     let head = AuditHead { seq: 0, hash: super::super::chain::NO_PREV.into() };
-    (AuditLog::start(options, sinks, head, &[]).unwrap(), metrics)
+    let member = |(sink, required): &(&Flaky, bool)| Member {
+        sink: Box::new((*sink).clone()),
+        required: *required,
+        last: head.clone(),
+        owed: Vec::new(),
+    };
+    let members = sinks.iter().map(member).collect();
+    (AuditLog::start(options, members, head.clone(), &[], Marks::read(None, CHAIN)).unwrap(), metrics)
 }
 
 #[tokio::test]

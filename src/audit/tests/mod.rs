@@ -30,6 +30,7 @@ fn options(files: &[&Path], known_head: Option<AuditHead>) -> OpenOptions {
         metrics: Arc::new(Metrics::new()),
         checkpoints: None,
         trusted: Vec::new(),
+        marks: None,
     }
 }
 
