@@ -1,13 +1,14 @@
-//! Mints of one target: a bounded queue and a few lanes. A lane takes whatever queued while it was busy, so that batches
-//! form under load and nobody waits for a timer.
+//! Mints of one target: a bounded queue, in which identities take turns, and a few lanes. A lane takes whatever queued while
+//! it was busy, so that batches form under load and nobody waits for a timer.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_sdk::{Engine, EngineError, MintOrder, Minted, Throughput, clock};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::circuit::Circuit;
+use super::turns::{Entrance, Turns, turns};
 
 /// How long past its deadline a mint may still be answered by the target, before we stop listening.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
@@ -22,36 +23,29 @@ pub(super) struct Waiting {
     pub answer: oneshot::Sender<Result<Minted, EngineError>>,
 }
 
-/// Starts the lanes; they end when the last sender is dropped and the queue is empty.
+/// Starts the lanes; they end when the last entrance is dropped and the queue is empty.
 pub(super) fn start_lanes(
     engine: &Arc<dyn Engine>,
     throughput: Throughput,
     queue: usize,
     circuit: &Arc<Circuit>,
-) -> mpsc::Sender<Waiting> {
-    let (sender, receiver) = mpsc::channel(queue);
-    let receiver = Arc::new(Mutex::new(receiver));
+) -> Entrance<Waiting> {
+    let (entrance, waiting) = turns(queue);
     for _ in 0..throughput.mint_lanes.max(1) {
-        tokio::spawn(lane(engine.clone(), throughput.mint_batch_max.max(1), receiver.clone(), circuit.clone()));
+        tokio::spawn(lane(engine.clone(), throughput.mint_batch_max.max(1), waiting.clone(), circuit.clone()));
     }
-    sender
+    entrance
 }
 
-async fn lane(
-    engine: Arc<dyn Engine>,
-    batch_max: usize,
-    queue: Arc<Mutex<mpsc::Receiver<Waiting>>>,
-    circuit: Arc<Circuit>,
-) {
-    let mut batch = Vec::new();
+async fn lane(engine: Arc<dyn Engine>, batch_max: usize, queue: Arc<Turns<Waiting>>, circuit: Arc<Circuit>) {
     loop {
-        let taken = queue.lock().await.recv_many(&mut batch, batch_max).await;
-        if taken == 0 {
+        let batch = queue.take(batch_max).await;
+        if batch.is_empty() {
             return;
         }
         let now = clock::boot();
         let (late, ready): (Vec<_>, Vec<_>) =
-            batch.drain(..).partition(|w| w.give_up_at <= now || w.answer.is_closed());
+            batch.into_iter().partition(|w| w.give_up_at <= now || w.answer.is_closed());
         for waiting in late {
             let _ = waiting.answer.send(Err(EngineError::retry("it waited too long for its turn at the target")));
         }

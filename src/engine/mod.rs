@@ -6,6 +6,7 @@
 pub mod circuit;
 mod mints;
 mod target;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -9,10 +9,11 @@ use leasehold_sdk::{
 };
 use parking::Slot;
 use secrecy::SecretString;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::circuit::{Circuit, Rule, State};
 use super::mints::{self, Waiting};
+use super::turns::Entrance;
 use crate::config::Target;
 use crate::domain::role::Role;
 use crate::limits::Limits;
@@ -34,7 +35,7 @@ pub struct TargetHandle {
     settings_hash: String,
     queue_max: u64,
     revoke_max: Duration,
-    mints: mpsc::Sender<Waiting>,
+    mints: Entrance<Waiting>,
     /// Requests that may be under way for it: those that wait and those that its lanes carry out.
     places: Arc<Semaphore>,
     vetted: Slot<HashMap<String, Vetted>>,
@@ -193,14 +194,14 @@ impl TargetHandle {
         Ok(dangerous)
     }
 
-    /// Queues one mint and waits for its outcome.
+    /// Queues one mint of this identity and waits for its outcome.
     ///
     /// # Errors
     /// See [`MintRefusal`].
-    pub async fn mint(&self, order: MintOrder, time_left: Duration) -> Result<Minted, MintRefusal> {
+    pub async fn mint(&self, whose: &str, order: MintOrder, time_left: Duration) -> Result<Minted, MintRefusal> {
         let (answer, outcome) = oneshot::channel();
         let waiting = Waiting { order, give_up_at: clock::boot() + time_left, answer };
-        self.mints.try_send(waiting).map_err(|_| MintRefusal::QueueFull)?;
+        self.mints.put(whose, waiting).map_err(|_| MintRefusal::QueueFull)?;
         let unknown = || Err(EngineError::unknown("the mint was lost on its way to the target"));
         let result = outcome.await.unwrap_or_else(|_| unknown());
         if result.is_err() {

@@ -131,7 +131,7 @@ impl Broker {
         }
         failpoint::hit("mint.recorded");
         let order = MintOrder { plan, expires_at: lease.expires_at, deadline };
-        let minted = match target.mint(order, time_left).await {
+        let minted = match target.mint(lease.identity.as_str(), order, time_left).await {
             Ok(minted) => minted,
             Err(refusal) => return Err(self.mint_failed(target, lease.id, refusal).await),
         };
