@@ -98,6 +98,8 @@ limits! {
     header_bytes_max = 16_384, 8192..=1_048_576;
     /// Time to read a request's headers, and for a connection to sit idle between requests.
     header_seconds_max = 60, 1..=3600;
+    /// Time in which a caller may take nothing of an answer that waits for it; then its connection is closed.
+    unread_seconds_max = 30, 1..=3600;
     /// Age at which a kept connection is asked to close.
     connection_seconds_max = 3600, 10..=86_400;
     /// Longest `wait` of a lease's long poll.
@@ -181,6 +183,7 @@ pub const READ_AT_START: &[&str] = &[
     "body_seconds_max",
     "header_bytes_max",
     "header_seconds_max",
+    "unread_seconds_max",
     "connection_seconds_max",
     "page_leases_max",
     "params_per_request_max",

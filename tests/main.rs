@@ -26,5 +26,6 @@ mod rig;
 mod scale;
 mod stage;
 mod store;
+mod storm;
 mod tls;
 mod unauthorized;

@@ -14,6 +14,7 @@ use leasehold_identity::Peer;
 use leasehold_sdk::{Timestamp, clock};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
 use super::delivery::{Deliveries, Watched};
@@ -25,6 +26,7 @@ use crate::limits::Limits;
 pub(super) struct ConnectionLimits {
     header_bytes: usize,
     header_time: Duration,
+    unread_time: Duration,
     age: Duration,
 }
 
@@ -34,6 +36,7 @@ impl ConnectionLimits {
             // The limit begins where the HTTP library's does: it takes no buffer smaller than 8 KiB.
             header_bytes: usize::try_from(limits.header_bytes_max).unwrap_or(usize::MAX),
             header_time: Duration::from_secs(limits.header_seconds_max),
+            unread_time: Duration::from_secs(limits.unread_seconds_max),
             age: Duration::from_secs(limits.connection_seconds_max),
         }
     }
@@ -57,11 +60,15 @@ where
             async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
         })
     };
+    // Whoever reads nothing would keep what is written for it, and its place, for ever.
+    let mut io = TimeoutStream::new(io);
+    io.set_write_timeout(Some(front.limits.unread_time));
+    let io = Watched::new(Box::pin(io), deliveries.clone());
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(front.limits.header_time)
         .max_buf_size(front.limits.header_bytes)
-        .serve_connection(TokioIo::new(Watched::new(io, deliveries.clone())), service);
+        .serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
     front.metrics.connection_opened();
     let told_to_end = async {

@@ -36,6 +36,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("http", &[API, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
     ("http_body", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
     ("http_body_util", &[API, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
+    ("tokio_io_timeout", &[API]),
     ("tower", &[API, TELEMETRY]),
     ("utoipa", &[API, CLIENT]),
     ("toml", &["src/config/"]),
