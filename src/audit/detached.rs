@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use leasehold_sdk::{Timestamp, clock};
 
+use super::marks::Mark;
 use super::outputs::Member;
 use super::sink::{Group, Sink};
 use crate::store::AuditHead;
@@ -61,8 +62,8 @@ struct State {
     losing: Option<Loss>,
     /// What was lost before it took lines again.
     lost: Option<Loss>,
-    /// The last line that it has for certain.
-    taken: Option<AuditHead>,
+    /// What it has.
+    has: Option<Mark>,
     ending: bool,
 }
 
@@ -73,7 +74,9 @@ impl Detached {
         let (name, is_collector) = (sink.name().to_owned(), sink.is_collector());
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         let bytes = owed.iter().map(|group| group.bytes.len()).sum();
-        let state = State { waiting: owed.into(), bytes, taken: Some(head.clone()), ..State::default() };
+        // From the start, so that the first loss is seen to be one.
+        metrics.audit_lost_lines.get_or_create(&OfSink::of(&name)).inc_by(0);
+        let state = State { waiting: owed.into(), bytes, has: Some(Mark::of(&head, &head)), ..State::default() };
         let buffer = Arc::new(Buffer { room, state: Mutex::new(state), bell: Condvar::new(), metrics });
         let (end, ended): (Sender<()>, _) = mpsc::channel();
         let mut drain = Drain { sink, last: head, buffer: Arc::clone(&buffer), is_up: true };
@@ -105,10 +108,10 @@ impl Detached {
         self.buffer.lock().lost.take()
     }
 
-    /// Its name and the last line that it has for certain, if it is a collector.
-    pub fn taken(&self) -> Option<(String, AuditHead)> {
-        let taken = self.buffer.lock().taken.clone()?;
-        self.is_collector.then(|| (self.name.clone(), taken))
+    /// Its name and what it has, if it is a collector.
+    pub fn has(&self) -> Option<(String, Mark)> {
+        let has = self.buffer.lock().has.clone()?;
+        self.is_collector.then(|| (self.name.clone(), has))
     }
 
     /// Asks it to end when it has taken what waits, and to try no longer than a moment.
@@ -241,7 +244,7 @@ impl Drain {
         let taken = batch.len().min(state.waiting.len());
         let bytes: usize = state.waiting.drain(..taken).map(|group| group.bytes.len()).sum();
         state.bytes -= bytes;
-        state.taken = Some(self.sink.certain(&self.last));
+        state.has = Some(Mark::of(&self.last, &self.sink.certain(&self.last)));
         if state.bytes <= self.buffer.room / 2 {
             state.lost = merged(state.lost.take(), state.losing.take());
         }

@@ -13,7 +13,7 @@ use super::Event;
 use super::chain::LINE_BYTES_MAX;
 use super::checkpoint::Checkpoints;
 use super::collector::{HttpsSink, SyslogSink};
-use super::marks::Marks;
+use super::marks::{Mark, Marks};
 use super::outputs::{Member, Outputs};
 use super::sink::{Sink, StdoutSink};
 use super::start::{self, FoundFile};
@@ -165,10 +165,11 @@ impl AuditLog {
         let marks = Marks::read(options.marks.clone(), &options.chain);
         let mut members = Vec::new();
         for (sink, required) in sinks {
-            let taken = marks.of(sink.name()).filter(|_| sink.is_collector()).unwrap_or(&start.head).clone();
-            let missed = start::missed(sink.name(), &taken, &start.head, &files, options.limits.audit_buffer_bytes_max);
+            let has = marks.of(sink.name()).filter(|_| sink.is_collector()).cloned();
+            let has = has.unwrap_or_else(|| Mark::of(&start.head, &start.head));
+            let missed = start::missed(sink.name(), &has, &start.head, &files, options.limits.audit_buffer_bytes_max);
             start.preface.extend(missed.lost);
-            members.push(Member { sink, required, last: taken, owed: missed.groups });
+            members.push(Member { sink, required, last: has.certain, owed: missed.groups });
         }
         Ok((Self::start(options, members, start.head, &start.preface, marks)?, opened))
     }

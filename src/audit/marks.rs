@@ -16,8 +16,24 @@ use crate::store::AuditHead;
 /// Bytes of one group of lines that are sent again.
 const GROUP_BYTES_MAX: usize = 512 * 1024;
 
-/// The last line that each collector has for certain, by its name.
-pub type Taken = BTreeMap<String, AuditHead>;
+/// What each collector has, by its name.
+pub type Collected = BTreeMap<String, Mark>;
+
+/// What a collector has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The last line that it took.
+    pub taken: AuditHead,
+    /// The last line that it has for certain: what comes after it is sent again.
+    pub certain: AuditHead,
+}
+
+impl Mark {
+    /// Both.
+    pub fn of(taken: &AuditHead, certain: &AuditHead) -> Self {
+        Self { taken: taken.clone(), certain: certain.clone() }
+    }
+}
 
 /// The file in which they are kept; `None`: nowhere.
 pub struct Marks {
@@ -30,7 +46,7 @@ pub struct Marks {
 struct Kept {
     /// Of another chain the numbers mean nothing.
     chain: String,
-    taken: Taken,
+    collectors: Collected,
 }
 
 impl Marks {
@@ -38,13 +54,13 @@ impl Marks {
     pub fn read(file: Option<PathBuf>, chain: &str) -> Self {
         let text = file.as_ref().and_then(|file| std::fs::read(file).ok());
         let kept = text.and_then(|text| serde_json::from_slice(&text).ok()).filter(|kept: &Kept| kept.chain == chain);
-        let kept = kept.unwrap_or_else(|| Kept { chain: chain.to_owned(), taken: Taken::new() });
+        let kept = kept.unwrap_or_else(|| Kept { chain: chain.to_owned(), collectors: Collected::new() });
         Self { file, kept, failed: false }
     }
 
-    /// What a collector has for certain, if that is known.
-    pub fn of(&self, collector: &str) -> Option<&AuditHead> {
-        self.kept.taken.get(collector)
+    /// What a collector has, if that is known.
+    pub fn of(&self, collector: &str) -> Option<&Mark> {
+        self.kept.collectors.get(collector)
     }
 
     /// Whether they are kept at all.
@@ -53,9 +69,9 @@ impl Marks {
     }
 
     /// Keeps them, if they are news. It may fail: more is then sent twice.
-    pub fn keep(&mut self, taken: Taken) {
-        let Some(file) = self.file.as_ref().filter(|_| taken != self.kept.taken) else { return };
-        self.kept.taken = taken;
+    pub fn keep(&mut self, collected: Collected) {
+        let Some(file) = self.file.as_ref().filter(|_| collected != self.kept.collectors) else { return };
+        self.kept.collectors = collected;
         let fresh = file.with_extension("json.new");
         let text = serde_json::to_vec(&self.kept).expect("texts and numbers");
         match std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, file)) {
@@ -69,8 +85,8 @@ impl Marks {
     }
 }
 
-/// The lines of `file` after `taken`, from its last `bytes_max` bytes.
-pub fn lines_after(file: &File, taken: &AuditHead, bytes_max: u64) -> io::Result<Vec<Arc<Group>>> {
+/// The lines of `file` after `known`, from its last `bytes_max` bytes.
+pub fn lines_after(file: &File, known: &AuditHead, bytes_max: u64) -> io::Result<Vec<Arc<Group>>> {
     let start = file.metadata()?.len().saturating_sub(bytes_max);
     let mut reader = BufReader::with_capacity(128 * 1024, file);
     reader.seek(SeekFrom::Start(start))?;
@@ -83,7 +99,7 @@ pub fn lines_after(file: &File, taken: &AuditHead, bytes_max: u64) -> io::Result
         }
         // The piece that the look begins with is no line.
         let Ok(line) = read_line(bytes.trim_ascii_end()) else { continue };
-        if line.seq <= taken.seq {
+        if line.seq <= known.seq {
             continue;
         }
         group.extend_from_slice(&bytes);
@@ -120,8 +136,9 @@ mod tests {
         let file = Some(dir.path().join("audit-sinks.json"));
         let mut marks = Marks::read(file.clone(), "c-1");
         assert!(marks.of("x").is_none());
-        marks.keep([("x".to_owned(), head(7))].into());
-        assert_eq!(Marks::read(file.clone(), "c-1").of("x"), Some(&head(7)));
+        let mark = Mark::of(&head(9), &head(7));
+        marks.keep([("x".to_owned(), mark.clone())].into());
+        assert_eq!(Marks::read(file.clone(), "c-1").of("x"), Some(&mark));
         assert_eq!(Marks::read(file.clone(), "c-2").of("x"), None);
         std::fs::write(file.as_ref().unwrap(), b"{half").unwrap();
         assert_eq!(Marks::read(file, "c-1").of("x"), None);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::detached::{Detached, Loss};
-use super::marks::Taken;
+use super::marks::{Collected, Mark};
 use super::sink::{Group, NotTaken, Sink};
 use super::syncer::Syncer;
 use crate::store::AuditHead;
@@ -134,11 +134,12 @@ impl Outputs {
         self.optional.iter_mut().for_each(|sink| sink.wait_for_end(kept));
     }
 
-    /// The last line that each collector has for certain.
-    pub fn taken(&self) -> Taken {
+    /// What each collector has.
+    pub fn collected(&self) -> Collected {
         let required = self.required.iter().filter(|output| output.sink.is_collector());
-        let required = required.map(|output| (output.sink.name().to_owned(), output.sink.certain(&output.last)));
-        required.chain(self.optional.iter().filter_map(Detached::taken)).collect()
+        let has = |output: &Output| Mark::of(&output.last, &output.sink.certain(&output.last));
+        let required = required.map(|output| (output.sink.name().to_owned(), has(output)));
+        required.chain(self.optional.iter().filter_map(Detached::has)).collect()
     }
 
     /// Syncs everything.

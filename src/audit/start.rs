@@ -10,7 +10,7 @@ use leasehold_sdk::clock;
 use super::chain::NO_PREV;
 use super::event::Event;
 use super::log::{AuditError, Break, OpenOptions};
-use super::marks;
+use super::marks::{self, Mark};
 use super::mend::{self, AtKnown, Tail};
 use super::sink::{FileSink, Group, Sink};
 use super::verify::{Demands, Fault, verify_tail};
@@ -91,22 +91,20 @@ pub struct Missed {
     pub lost: Option<Event>,
 }
 
-/// Looks for the lines after `taken`, as far back as a buffer would have held them.
-pub fn missed(collector: &str, taken: &AuditHead, head: &AuditHead, files: &[FoundFile], bytes_max: u64) -> Missed {
-    if taken.seq >= head.seq {
-        return Missed::default();
-    }
+/// Looks for the lines that a collector does not have for certain, as far back as a buffer would have held them. Without a file
+/// nothing is known of them.
+pub fn missed(collector: &str, has: &Mark, head: &AuditHead, files: &[FoundFile], bytes_max: u64) -> Missed {
     let latest = files.iter().max_by_key(|file| file.tail.last.as_ref().map(|line| line.seq));
-    let found = latest.map(|file| marks::lines_after(&file.file, taken, bytes_max));
-    let groups = found.unwrap_or(Ok(Vec::new())).unwrap_or_else(|why| {
+    let Some(file) = latest.filter(|_| has.certain.seq < head.seq) else { return Missed::default() };
+    let groups = marks::lines_after(&file.file, &has.certain, bytes_max).unwrap_or_else(|why| {
         tracing::warn!(sink = collector, %why, "what an audit collector missed cannot be read");
         Vec::new()
     });
     let first = groups.first().map_or(head.seq + 1, |group| group.first_seq());
-    let lost = (first > taken.seq + 1).then(|| Event::LinesLost {
+    let lost = (first > has.taken.seq + 1).then(|| Event::LinesLost {
         sink: collector.to_owned(),
-        lines: first - taken.seq - 1,
-        first_seq: taken.seq + 1,
+        lines: first - has.taken.seq - 1,
+        first_seq: has.taken.seq + 1,
         last_seq: first - 1,
         since: clock::wall(),
     });

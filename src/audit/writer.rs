@@ -123,7 +123,7 @@ impl Writer {
 
     fn run(mut self, jobs: &Receiver<Job>) {
         // A collector that is new begins here, whatever happens next.
-        self.marks.keep(self.outputs.taken());
+        self.marks.keep(self.outputs.collected());
         // What was found at start goes on record though nobody asks for a line.
         self.tick();
         loop {
@@ -183,7 +183,7 @@ impl Writer {
         self.tick();
         self.outputs.finish_optional(self.marks.are_kept());
         self.tick();
-        self.marks.keep(self.outputs.taken());
+        self.marks.keep(self.outputs.collected());
         self.outputs.finish()
     }
 
@@ -201,7 +201,7 @@ impl Writer {
         self.metrics.audit_writable.set(i64::from(result.is_ok()));
         if clock::boot().saturating_sub(self.marked_at) >= TICK {
             self.marked_at = clock::boot();
-            self.marks.keep(self.outputs.taken());
+            self.marks.keep(self.outputs.collected());
         }
         match &result {
             Ok(()) => {

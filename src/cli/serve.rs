@@ -104,8 +104,14 @@ async fn make_broker(
         trusted: keys.as_ref().map(KeyRing::verifying_keys).transpose()?.unwrap_or_default(),
     })?;
     for broken in &opened.breaks {
-        tracing::error!(sink = %broken.sink, expected = ?broken.expected, found = ?broken.found, why = broken.why,
-            "the audit log does not go on where this store saw its end: lines were cut off, or another file was put in its place");
+        let what = match broken.why {
+            None => {
+                "the audit log does not go on where this store saw its end: lines were cut off, or another file was put in \
+                 its place"
+            }
+            Some(_) => "the end of the audit log is not what brokers with this key have signed: somebody else wrote it",
+        };
+        tracing::error!(sink = %broken.sink, expected = ?broken.expected, found = ?broken.found, why = broken.why, "{what}");
     }
     if accept_clock {
         let now = store.clock().await?;

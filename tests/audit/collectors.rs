@@ -334,7 +334,7 @@ async fn a_token_is_read_again_at_each_connect_and_stands_nowhere() {
 async fn a_collector_that_is_not_who_it_should_be_gets_nothing() {
     for kind in KINDS {
         let scene = Scene::new(kind, false, "").await;
-        // Another authority's certificate, and a good one of another name.
+        // It is of another authority.
         let other = Collector::syslog(None).await;
         let ca = scene.stage.config.dir().join("collector-ca.pem");
         let theirs = std::fs::read_to_string(&ca).expect("the CA");
@@ -348,6 +348,22 @@ async fn a_collector_that_is_not_who_it_should_be_gets_nothing() {
         std::fs::write(&ca, theirs).expect("write the CA");
         scene.has_all().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_under_a_name_that_it_has_no_certificate_for_gets_nothing() {
+    let mut scene = Scene::new(Kind::Syslog, false, "").await;
+    let misnamed = Collector::misnamed_syslog().await;
+    std::fs::write(scene.stage.config.dir().join("collector-ca.pem"), misnamed.ca_pem()).expect("write the CA");
+    let name = format!("tls://{}", misnamed.address());
+    let tables = format!(
+        "[[audit]]\nfile = \"audit.jsonl\"\n\n[[audit]]\nsyslog = \"{name}\"\nrequired = false\ntls = {{ ca = \"collector-ca.pem\" }}\n"
+    );
+    scene.stage.config = scene.stage.config.audit(&tables);
+    let broker = scene.stage.broker().await;
+    let told = || broker.logs().contains("not valid for name");
+    wait_until(SOON, "it to be refused for its name", || async { told() }).await;
+    assert!(misnamed.received().lines.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use leasehold_sdk::SecretSource;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::super::sink::{Group, NotTaken, Sink};
 use super::{Remote, causes, connect};
@@ -36,7 +36,7 @@ pub struct HttpsSink {
 struct Connection {
     send: SendRequest<Full<Bytes>>,
     /// As it was when the connection was made.
-    authorization: Option<HeaderValue>,
+    authorization: Option<SecretString>,
 }
 
 /// What became of a request.
@@ -78,14 +78,9 @@ impl HttpsSink {
         Ok(Connection { send, authorization })
     }
 
-    fn authorization(&self) -> io::Result<Option<HeaderValue>> {
-        let Some(source) = &self.authorization else { return Ok(None) };
-        let secret = source.read().map_err(|why| io::Error::other(format!("authorization: {why}")))?;
-        let value = HeaderValue::from_str(secret.expose_secret());
-        let mut value =
-            value.map_err(|_| io::Error::other("authorization: it has characters that no header may have"))?;
-        value.set_sensitive(true);
-        Ok(Some(value))
+    fn authorization(&self) -> io::Result<Option<SecretString>> {
+        let secret = self.authorization.as_ref().map(SecretSource::read).transpose();
+        secret.map_err(|why| io::Error::other(format!("authorization: {why}")))
     }
 
     fn failed(&mut self, why: io::Error) -> io::Error {
@@ -101,8 +96,8 @@ impl HttpsSink {
             .header(HOST, &self.host)
             .header(USER_AGENT, concat!("leasehold/", env!("CARGO_PKG_VERSION")))
             .header(CONTENT_TYPE, "application/x-ndjson");
-        if let Some(authorization) = &connection.authorization {
-            request = request.header(AUTHORIZATION, authorization);
+        if let Some(secret) = &connection.authorization {
+            request = request.header(AUTHORIZATION, header(secret)?);
         }
         let request = request.body(Full::new(Bytes::copy_from_slice(batch))).map_err(io::Error::other)?;
         self.remote.within(async {
@@ -173,6 +168,14 @@ impl Sink for HttpsSink {
         }
         Ok(())
     }
+}
+
+/// What hyper and TLS make of it on its way is not ours to wipe.
+fn header(secret: &SecretString) -> io::Result<HeaderValue> {
+    let value = HeaderValue::from_str(secret.expose_secret());
+    let mut value = value.map_err(|_| io::Error::other("authorization: it has characters that no header may have"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Whole lines, at most [`BATCH_BYTES_MAX`] together.

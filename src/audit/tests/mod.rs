@@ -3,6 +3,7 @@
 mod checkpoints;
 mod crash;
 mod full;
+mod missed;
 mod rotation;
 mod verifying;
 mod writing;

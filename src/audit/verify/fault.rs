@@ -152,7 +152,8 @@ pub enum Fault {
     /// No checkpoint covers what was written long ago.
     #[error(
         "no checkpoint covers the {lines} lines of the chain {chain} from {since} on: the broker was killed and not started \
-         again, or the end was written by another hand (a broker that stops, and one that runs, covers its lines)"
+         again, its log cannot be written, or the end was written by another hand (a broker that stops, and one that runs, \
+         covers its lines)"
     )]
     NotCovered {
         /// Of which chain.

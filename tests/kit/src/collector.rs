@@ -73,19 +73,24 @@ enum Speaks {
 impl Collector {
     /// A syslog server; one that demands a client certificate of these authorities, where there are any.
     pub async fn syslog(client_ca_pem: Option<String>) -> Self {
-        Self::start(Speaks::Syslog, client_ca_pem).await
+        Self::start(Speaks::Syslog, client_ca_pem, Ipv4Addr::LOCALHOST).await
+    }
+
+    /// A syslog server at an address that its certificate does not name.
+    pub async fn misnamed_syslog() -> Self {
+        Self::start(Speaks::Syslog, None, Ipv4Addr::new(127, 0, 0, 2)).await
     }
 
     /// An HTTPS server.
     pub async fn https(client_ca_pem: Option<String>) -> Self {
-        Self::start(Speaks::Https, client_ca_pem).await
+        Self::start(Speaks::Https, client_ca_pem, Ipv4Addr::LOCALHOST).await
     }
 
-    async fn start(speaks: Speaks, client_ca_pem: Option<String>) -> Self {
+    async fn start(speaks: Speaks, client_ca_pem: Option<String>, at: Ipv4Addr) -> Self {
         let (tls, ca_pem) = database_tls(None);
         let acceptor =
             TlsAcceptor::from(Arc::new(server_config(&tls.cert_pem, &tls.key_pem, client_ca_pem.as_deref())));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let listener = TcpListener::bind((at, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("its address");
         let (mood, moods) = watch::channel(Mood::Good);
         let (received, authorization) = (Arc::<Mutex<Received>>::default(), Arc::<Mutex<Option<String>>>::default());
