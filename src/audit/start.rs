@@ -16,8 +16,8 @@ use super::sink::{FileSink, Group, Sink};
 use super::verify::{Demands, Fault, verify_tail};
 use crate::store::AuditHead;
 
-/// Lines that no checkpoint covers for so long are not a broker's, however long its `audit_checkpoint_seconds` were.
-const COVERED_WITHIN: Duration = Duration::from_secs(2 * 3600);
+/// What a busy machine may add to `audit_checkpoint_seconds`.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One audit file as it was found.
 pub struct FoundFile {
@@ -70,7 +70,8 @@ pub fn open_file(path: &Path, options: &OpenOptions) -> Result<(FileSink, FoundF
 
 /// Before this broker puts its own signature over what is there: whether that is what brokers with its keys have signed.
 fn fault(file: &File, path: &Path, options: &OpenOptions) -> std::io::Result<Option<String>> {
-    let demands = Demands { keys: options.trusted.clone(), covered_within: COVERED_WITHIN, ..Demands::default() };
+    let covered_within = Duration::from_secs(options.limits.audit_checkpoint_seconds) + PATIENCE;
+    let demands = Demands { keys: options.trusted.clone(), covered_within, ..Demands::default() };
     Ok(match verify_tail(file, mend::LOOK_BACK_BYTES_MAX, &demands)? {
         None => None,
         // A key that was taken out of the configuration: others may have kept its public part, and can tell.

@@ -142,7 +142,13 @@ async fn a_collector_gets_every_line_and_what_it_has_verifies() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_required_collector_nothing_is_handed_out_but_ending_goes_on() {
-    for (kind, mood) in [(Kind::Syslog, Mood::Away), (Kind::Https, Mood::Away), (Kind::Https, Mood::Status(503))] {
+    let cases = [
+        (Kind::Syslog, Mood::Away),
+        (Kind::Https, Mood::Away),
+        (Kind::Https, Mood::Deaf),
+        (Kind::Https, Mood::Status(503)),
+    ];
+    futures_util::future::join_all(cases.map(|(kind, mood)| async move {
         let scene = Scene::new(kind, true, "").await;
         let broker = scene.stage.broker().await;
         let client = scene.stage.client(&broker, BILLING);
@@ -171,7 +177,8 @@ async fn without_a_required_collector_nothing_is_handed_out_but_ending_goes_on()
         scene.verify().await;
         assert!(lines(&scene.log()).iter().any(|line| line["event"] == "audit_resumed"));
         scene.stage.quiet(&broker).await;
-    }
+    }))
+    .await;
 }
 
 /// However it misbehaves, a required collector in the end has each line as the file has it.
