@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Lives that end within the test, by themselves.
 const SHORT: [&str; 3] = ["1s", "2s", "4s"];
 
+/// Lives that end long after it, however long it takes.
+const LONG: &str = "6h";
+
 /// Long-lived credentials and open sessions that one service keeps.
 const KEPT_MAX: usize = 8;
 
@@ -84,8 +87,8 @@ impl Service {
         while !self.asker.scene.is_stopping() {
             match self.asker.dice.throw(10) {
                 0..4 => self.take_short().await,
-                4..6 => drop(self.take(ROLE, for_ttl("10m"), true, false).await),
-                6 => drop(self.take(DOOMED, for_ttl("10m"), true, true).await),
+                4..6 => drop(self.take(ROLE, for_ttl(LONG), true, false).await),
+                6 => drop(self.take(DOOMED, for_ttl(LONG), true, true).await),
                 7 => self.renew().await,
                 8 => self.replace().await,
                 _ => self.revoke().await,
@@ -132,7 +135,7 @@ impl Service {
 
     async fn renew(&mut self) {
         let Some(id) = self.any_own() else { return };
-        self.renew_for(&id, "12m", Duration::from_secs(720)).await;
+        self.renew_for(&id, "7h", Duration::from_secs(7 * 3600)).await;
     }
 
     async fn renew_for(&mut self, id: &str, ttl: &str, by: Duration) {
@@ -148,7 +151,7 @@ impl Service {
         let Some(id) = self.any_own() else { return };
         self.asker.scene.ledger.doom(&id);
         self.own.retain(|own| *own != id);
-        let ask = MintRequest { replaces: Some(id), ..for_ttl("10m") };
+        let ask = MintRequest { replaces: Some(id), ..for_ttl(LONG) };
         self.take(ROLE, ask, true, false).await;
     }
 

@@ -204,8 +204,8 @@ impl World {
 async fn stage(target: &Place, store: Option<&Place>) -> Stage {
     let stage = Stage::new(target.pg.same(), Rights::CreateRole).await;
     let url = format!("postgres://{}@{}/{}", stage.admin.name, target.line.address(), target.pg.database());
-    let mut stage = stage.with_target_at(&url, "", "ttl = \"10m\"\nmax_ttl = \"20m\"");
-    let doomed = format!("target = \"{TARGET}\"\nmember_of = [\"{}\"]\nttl = \"10m\"", stage.group);
+    let mut stage = stage.with_target_at(&url, "", "ttl = \"6h\"\nmax_ttl = \"12h\"");
+    let doomed = format!("target = \"{TARGET}\"\nmember_of = [\"{}\"]\nttl = \"6h\"", stage.group);
     let billing = format!("spiffe://dev.local{BILLING}");
     stage.config = stage.config.role(DOOMED, &doomed).grant("doomed", &[&billing], &[DOOMED], &["mint"]);
     for (limit, value) in [
