@@ -66,6 +66,23 @@ fn every_link_leads_somewhere() {
     assert!(broken.is_empty(), "links that lead nowhere:\n  {}", broken.join("\n  "));
 }
 
+/// Whoever reads a promise must find the test that holds it.
+#[test]
+fn every_promise_has_its_test() {
+    let page = prose(&root().join("docs/reliability.md"));
+    let named = Regex::new(r"`((?:[a-z_0-9]+::)+)([a-z_0-9]+)`").expect("a pattern");
+    let (mut count, mut missing) = (0, Vec::new());
+    for capture in named.captures_iter(&page) {
+        let file = root().join("tests").join(capture[1].trim_end_matches("::").replace("::", "/")).with_extension("rs");
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        if !text.contains(&format!("fn {}(", &capture[2])) {
+            missing.push(capture[0].to_owned());
+        }
+        count += 1;
+    }
+    assert!(missing.is_empty() && count > 40, "promises without a test: {missing:?} of {count}");
+}
+
 /// The README's first configuration is one that the broker takes.
 #[test]
 fn the_readmes_configuration_is_good() {

@@ -68,14 +68,20 @@ pub async fn clear(session: &mut Session) -> Result<()> {
 /// Ends all that [`Bare`] made by the statements that a revocation cannot do without, in batches of this size: no new
 /// logins, committed, then the drop.
 pub async fn revoke(session: &mut Session, batch: usize) -> Result<Duration> {
+    Ok(revoke_each(session, batch).await?.last().copied().unwrap_or_default())
+}
+
+/// The same, and how long after the beginning each was gone.
+pub async fn revoke_each(session: &mut Session, batch: usize) -> Result<Vec<Duration>> {
     let names = names(session).await?;
-    let begun = Instant::now();
+    let (begun, mut gone) = (Instant::now(), Vec::new());
     for batch in names.chunks(batch) {
         let fence: String = batch.iter().map(|name| format!("ALTER ROLE \"{name}\" NOLOGIN;")).collect();
         session.execute(&fence).await?;
         session.execute(&drop_sql(batch)).await?;
+        gone.resize(gone.len() + batch.len(), begun.elapsed());
     }
-    Ok(begun.elapsed())
+    Ok(gone)
 }
 
 fn drop_sql(names: &[String]) -> String {

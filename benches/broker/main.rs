@@ -8,6 +8,7 @@ mod bare;
 mod bed;
 mod brokered;
 mod isolation;
+mod lag;
 mod load;
 mod memory;
 mod minting;
@@ -15,6 +16,7 @@ mod options;
 mod report;
 mod revoking;
 mod scale;
+mod several;
 mod usage;
 mod writer;
 
@@ -26,7 +28,7 @@ use crate::options::{Options, Part};
 use crate::report::Report;
 
 /// No run takes longer, whatever goes wrong.
-const RUN_MAX: Duration = Duration::from_secs(600);
+const RUN_MAX: Duration = Duration::from_secs(1800);
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -63,6 +65,12 @@ async fn run(options: &Options) -> Result<Report> {
     }
     if options.does(Part::Scale) {
         report.scale = scale::measure(&bed).await?;
+    }
+    if options.does(Part::Several) {
+        report.several = several::measure(&bed, options).await?;
+    }
+    if options.does(Part::Lag) {
+        report.lag = Some(lag::measure(&bed, options).await?);
     }
     report.busy_after = usage::busy_share(Duration::from_millis(500)).await?;
     Ok(report)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: cargo bench --bench broker -- [--quick] [--json] [--only mint|revoke|memory|isolation|store|scale] \
+const USAGE: &str = "usage: cargo bench --bench broker -- [--quick] [--json] [--only mint|revoke|memory|isolation|store|scale|several|lag] \
                      [--iterations N,..] [--callers N,..] [--rounds N] [--seconds S]";
 
 /// A part of the run.
@@ -17,6 +17,8 @@ pub enum Part {
     Isolation,
     Store,
     Scale,
+    Several,
+    Lag,
 }
 
 /// What to measure and for how long.
@@ -86,6 +88,8 @@ impl FromStr for Part {
             "isolation" => Ok(Self::Isolation),
             "store" => Ok(Self::Store),
             "scale" => Ok(Self::Scale),
+            "several" => Ok(Self::Several),
+            "lag" => Ok(Self::Lag),
             _ => bail!(USAGE),
         }
     }

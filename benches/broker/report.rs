@@ -12,7 +12,7 @@ use crate::memory::{self, Memory};
 use crate::minting::{Point, Side};
 use crate::options::Options;
 use crate::revoking::{self, Revoking};
-use crate::{scale, writer};
+use crate::{lag, scale, several, writer};
 
 /// Above this share of other work the figures are not worth much.
 const BUSY_WORTH_TELLING: f64 = 0.1;
@@ -32,6 +32,8 @@ pub struct Report {
     pub isolation: Option<Isolation>,
     pub writer: Vec<writer::Point>,
     pub scale: Vec<scale::Point>,
+    pub several: Vec<several::Point>,
+    pub lag: Option<lag::Lag>,
 }
 
 impl Report {
@@ -49,6 +51,8 @@ impl Report {
             isolation: None,
             writer: Vec::new(),
             scale: Vec::new(),
+            several: Vec::new(),
+            lag: None,
         }
     }
 
@@ -93,6 +97,8 @@ impl Report {
         }
         text.push_str(&writer::text(&self.writer));
         text.push_str(&scale::text(&self.scale));
+        text.push_str(&several::text(&self.several));
+        text.push_str(&lag::text(self.lag.as_ref()));
         text
     }
 
@@ -116,6 +122,8 @@ impl Report {
             "isolation": self.isolation.as_ref().map(isolation::json),
             "store": self.writer.iter().map(writer::json).collect::<Vec<_>>(),
             "scale": self.scale.iter().map(scale::json).collect::<Vec<_>>(),
+            "several": self.several.iter().map(several::json).collect::<Vec<_>>(),
+            "lag": self.lag.as_ref().map(lag::json),
         })
     }
 }

@@ -28,7 +28,9 @@ pub(super) async fn open(config: &Config, broker: &str, metrics: &Arc<Metrics>) 
         StoreConfig::Sqlite(path) => {
             Arc::new(Sqlite::open(path, &opener, &config.limits, metrics.clone()).await.with_context(what)?)
         }
-        StoreConfig::Postgres(store) => Arc::new(open_when_there(config, store, &opener).await.with_context(what)?),
+        StoreConfig::Postgres(store) => {
+            Arc::new(open_when_there(config, store, &opener, metrics).await.with_context(what)?)
+        }
     })
 }
 
@@ -38,9 +40,14 @@ fn link(config: &Config, store: &PostgresStore) -> Link {
 }
 
 /// A server that is away, fails over or is starting comes back: a broker that starts meanwhile waits for it.
-async fn open_when_there(config: &Config, store: &PostgresStore, opener: &Opener) -> Result<Postgres, StoreError> {
+async fn open_when_there(
+    config: &Config,
+    store: &PostgresStore,
+    opener: &Opener,
+    metrics: &Arc<Metrics>,
+) -> Result<Postgres, StoreError> {
     loop {
-        match Postgres::open(link(config, store), opener, &config.limits).await {
+        match Postgres::open(link(config, store), opener, &config.limits, metrics.clone()).await {
             Err(StoreError::Unavailable(why)) => {
                 tracing::error!(%store, why, "the store is not there: this broker starts as soon as it is");
                 tokio::time::sleep(STORE_LOOK).await;

@@ -41,12 +41,16 @@ impl Postgres {
         &self,
         call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
-        timeout_at(Instant::now() + self.link.patience, call).await.unwrap_or_else(|_| {
+        let result = timeout_at(Instant::now() + self.link.patience, call).await.unwrap_or_else(|_| {
             Err(StoreError::Unavailable(format!(
                 "it did not answer within {} ms (limit store_call_milliseconds_max)",
                 self.link.patience.as_millis()
             )))
-        })
+        });
+        if result.is_err() {
+            self.metrics.store_failures.inc();
+        }
+        result
     }
 }
 

@@ -25,6 +25,8 @@ mod sealed;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use leasehold_sdk::StoreTag;
 use sqlx::PgPool;
 
@@ -33,6 +35,7 @@ pub use self::link::Link;
 use self::outcome::failed;
 use super::{Opener, StoreError, rows};
 use crate::limits::Limits;
+use crate::telemetry::metrics::Metrics;
 
 rows::cells!(sqlx::postgres::PgRow, failed);
 
@@ -42,6 +45,7 @@ pub struct Postgres {
     broker: String,
     pool: PgPool,
     link: Link,
+    metrics: Arc<Metrics>,
 }
 
 impl Postgres {
@@ -50,14 +54,14 @@ impl Postgres {
     /// # Errors
     /// [`StoreError::NotOurs`] when it belongs to another cluster than the opener's, when a newer program made it, or when its
     /// database sorts text in a way that ids do not; [`StoreError::Unavailable`] when it cannot be reached or does not let us.
-    pub async fn open(link: Link, opener: &Opener, limits: &Limits) -> Result<Self, StoreError> {
+    pub async fn open(link: Link, opener: &Opener, limits: &Limits, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
         let pool = link.pool(u32::try_from(limits.store_connections_max).unwrap_or(u32::MAX))?;
         schema::migrate(&pool).await?;
         let mut db = pool.acquire().await.map_err(failed)?;
         schema::sorts_by_bytes(&mut db).await?;
         let tag = facts::adopt(&mut db, &opener.cluster).await?;
         drop(db);
-        Ok(Self { tag, broker: opener.broker.clone(), pool, link })
+        Ok(Self { tag, broker: opener.broker.clone(), pool, link, metrics })
     }
 
     /// Lets what is under way finish, then closes all connections. Changes asked for later are refused.

@@ -67,6 +67,6 @@ impl Ground {
 
     async fn try_open(&self, name: &str, broker: &str) -> Result<Postgres, StoreError> {
         let opener = Opener { cluster: "test".parse().unwrap(), broker: broker.to_owned() };
-        Postgres::open(self.link(name), &opener, &Limits::default()).await
+        Postgres::open(self.link(name), &opener, &Limits::default(), Default::default()).await
     }
 }

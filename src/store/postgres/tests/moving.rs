@@ -35,7 +35,7 @@ async fn a_store_moves_there_and_back(postgres: Installation) {
     ground.make("s").await;
     let moved = import(&first, pg::fill(&ground.link("s")).await.unwrap()).await.unwrap();
     assert_eq!((moved.leases, moved.tag.as_str()), (4, tag.as_str()));
-    let there = Postgres::open(ground.link("s"), &opener, &limits).await.unwrap();
+    let there = Postgres::open(ground.link("s"), &opener, &limits, Default::default()).await.unwrap();
     assert_eq!((there.tag(), there.high_water().await.unwrap()), (&tag, at(77)));
     let lines = there.outbox(100).await.unwrap();
     assert!(lines.last().unwrap().number > last, "the numbers go on");
@@ -48,7 +48,7 @@ async fn a_store_moves_there_and_back(postgres: Installation) {
     let mut source = pg::take(&ground.link("s"), &opener.cluster, at(10), Duration::from_secs(8)).await.unwrap();
     let second = export(&mut *source).await;
     assert!(there.standing().await.unwrap().check().is_err(), "a broker that still runs sees it");
-    assert!(Postgres::open(ground.link("s"), &opener, &limits).await.is_err());
+    assert!(Postgres::open(ground.link("s"), &opener, &limits, Default::default()).await.is_err());
     let full = pg::fill(&ground.link("s")).await.err().unwrap().to_string();
     assert!(full.contains("there is a store in it already"), "{full}");
     import(&second, sqlite::moving::fill(&new).await.unwrap()).await.unwrap();
@@ -60,7 +60,7 @@ async fn a_store_moves_there_and_back(postgres: Installation) {
         assert_eq!(rows, rows_of(&third, table));
     }
     pg::reopen(&ground.link("s"), &opener.cluster).await.unwrap();
-    Postgres::open(ground.link("s"), &opener, &limits).await.unwrap();
+    Postgres::open(ground.link("s"), &opener, &limits, Default::default()).await.unwrap();
     only_whole(&first, &ground, dir.path()).await;
 }
 

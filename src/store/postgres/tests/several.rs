@@ -146,7 +146,11 @@ async fn a_foreign_store_is_refused(postgres: Installation) {
     let ground = Ground::start(postgres).await;
     ground.open("s", "b1").await;
     let other = Opener { cluster: "other".parse().unwrap(), broker: "b1".to_owned() };
-    let refusal = Postgres::open(ground.link("s"), &other, &Limits::default()).await.err().unwrap().to_string();
+    let refusal = Postgres::open(ground.link("s"), &other, &Limits::default(), Default::default())
+        .await
+        .err()
+        .unwrap()
+        .to_string();
     assert!(refusal.contains("\"test\"") && refusal.contains("\"other\""), "{refusal}");
     let mut session = ground.session().await;
     for (version, opens) in [(SCHEMA_VERSION + 1, true), (SCHEMA_VERSION + 2, false), (SCHEMA_VERSION - 2, false)] {
