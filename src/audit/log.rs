@@ -13,7 +13,7 @@ use super::Event;
 use super::chain::LINE_BYTES_MAX;
 use super::checkpoint::Checkpoints;
 use super::collector::{HttpsSink, SyslogSink};
-use super::marks::{Mark, Marks};
+use super::marks::{HeadFile, Mark, Marks};
 use super::outputs::{Member, Outputs};
 use super::sink::{Sink, StdoutSink};
 use super::start::{self, FoundFile};
@@ -152,11 +152,13 @@ impl AuditLog {
     /// # Errors
     /// A file cannot be opened, is not a log, is another chain's, or is being written by another process. A full disk is none
     /// of these: the log then opens, is not [`writable`](Self::writable), and recovers by itself.
-    pub fn open(options: OpenOptions) -> Result<(Self, Opened), AuditError> {
+    pub fn open(mut options: OpenOptions) -> Result<(Self, Opened), AuditError> {
         let mut files = Vec::new();
         let open = |sink: &AuditSink| Ok((open_sink(&sink.to, &options, &mut files)?, sink.required));
         let sinks = options.sinks.iter().map(open).collect::<Result<Vec<_>, AuditError>>()?;
-        let mut start = start::decide(&files, options.known_head.as_ref());
+        let (head_file, kept) = head_file(&options, files.is_empty())?;
+        let known = [options.known_head.clone(), kept].into_iter().flatten().max_by_key(|head| head.seq);
+        let mut start = start::decide(&files, known.as_ref());
         let opened = Opened {
             head: start.head.clone(),
             mended_bytes: start.preface.iter().map(cut_bytes).sum(),
@@ -171,26 +173,21 @@ impl AuditLog {
             start.preface.extend(missed.lost);
             members.push(Member { sink, required, last: has.certain, owed: missed.groups });
         }
-        Ok((Self::start(options, members, start.head, &start.preface, marks)?, opened))
+        let preface = start.preface.iter().map(encode).collect::<Result<_, _>>()?;
+        let checkpoints = options.checkpoints.take();
+        let beginning = Beginning { head: start.head, preface, checkpoints, marks, head_file };
+        Ok((Self::start(options, members, beginning)?, opened))
     }
 
     /// Starts the writer over `members`.
-    pub(super) fn start(
-        options: OpenOptions,
-        members: Vec<Member>,
-        head: AuditHead,
-        preface: &[Event],
-        marks: Marks,
-    ) -> Result<Self, AuditError> {
+    pub(super) fn start(options: OpenOptions, members: Vec<Member>, beginning: Beginning) -> Result<Self, AuditError> {
         let shared = Arc::new(Shared {
-            head: Mutex::new(head.clone()),
+            head: Mutex::new(beginning.head.clone()),
             config_hash: ArcSwap::from_pointee(options.config_hash),
             writable: AtomicBool::new(true),
             waiting: AtomicU64::new(0),
             busy_since: AtomicU64::new(IDLE),
         });
-        let preface = preface.iter().map(encode).collect::<Result<_, _>>()?;
-        let beginning = Beginning { head, preface, checkpoints: options.checkpoints, marks };
         let sync = Duration::from_millis(options.limits.audit_fsync_milliseconds_max);
         let origin = Origin { chain: options.chain, broker: options.broker };
         let (jobs, received) = mpsc::channel();
@@ -278,6 +275,15 @@ pub(super) fn encode(event: &Event) -> Result<Vec<u8>, AuditError> {
         fits if fits <= LINE_BYTES_MAX => Ok(bytes),
         long => Err(AuditError::TooLong { bytes: long }),
     }
+}
+
+/// Where no sink is a file, another file tells where the chain ended.
+fn head_file(options: &OpenOptions, needed: bool) -> Result<(Option<HeadFile>, Option<AuditHead>), AuditError> {
+    let Some(marks) = options.marks.as_ref().filter(|_| needed) else { return Ok((None, None)) };
+    let path = marks.with_file_name("audit-head.json");
+    let (file, head) = HeadFile::open(&path, &options.chain)
+        .map_err(|why| AuditError::Open { file: path.clone(), why: why.to_string() })?;
+    Ok((Some(file), head))
 }
 
 /// Opens a sink; what is found in a file is added to `files`.

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,9 @@ use crate::store::AuditHead;
 
 /// Bytes of one group of lines that are sent again.
 const GROUP_BYTES_MAX: usize = 512 * 1024;
+
+/// Size of the file that keeps where the chain ends.
+const HEAD_BYTES: usize = 512;
 
 /// What each collector has, by its name.
 pub type Collected = BTreeMap<String, Mark>;
@@ -85,6 +89,49 @@ impl Marks {
     }
 }
 
+/// Where the chain ends, kept beside the store where no sink is a file that tells. It is written before the lines are: after a
+/// crash a group may be missing, but no number has two meanings.
+pub struct HeadFile {
+    file: File,
+    chain: String,
+    failed: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptHead {
+    chain: String,
+    head: AuditHead,
+}
+
+impl HeadFile {
+    /// Opens it, and reads where this chain ended.
+    ///
+    /// # Errors
+    /// It can neither be opened nor made.
+    pub fn open(path: &Path, chain: &str) -> io::Result<(Self, Option<AuditHead>)> {
+        let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let mut text = Vec::new();
+        (&file).take(HEAD_BYTES as u64).read_to_end(&mut text)?;
+        // One that is torn says nothing.
+        let kept: Option<KeptHead> = serde_json::from_slice(text.trim_ascii_end()).ok();
+        let head = kept.filter(|kept| kept.chain == chain).map(|kept| kept.head);
+        Ok((Self { file, chain: chain.to_owned(), failed: false }, head))
+    }
+
+    /// The chain is about to end in `head`.
+    pub fn put(&mut self, head: &AuditHead) {
+        let kept = KeptHead { chain: self.chain.clone(), head: head.clone() };
+        let mut text = serde_json::to_vec(&kept).expect("texts and numbers");
+        // Always of one length: a shorter one would leave a piece of the longer behind.
+        text.resize(HEAD_BYTES.max(text.len()), b' ');
+        if let Err(why) = self.file.write_all_at(&text, 0)
+            && !std::mem::replace(&mut self.failed, true)
+        {
+            tracing::warn!(%why, "where the audit chain ends cannot be kept beside the store");
+        }
+    }
+}
+
 /// The lines of `file` after `known`, from its last `bytes_max` bytes.
 pub fn lines_after(file: &File, known: &AuditHead, bytes_max: u64) -> io::Result<Vec<Arc<Group>>> {
     let start = file.metadata()?.len().saturating_sub(bytes_max);
@@ -143,6 +190,21 @@ mod tests {
         std::fs::write(file.as_ref().unwrap(), b"{half").unwrap();
         assert_eq!(Marks::read(file, "c-1").of("x"), None);
         assert!(!Marks::read(None, "c-1").are_kept());
+    }
+
+    #[test]
+    fn the_end_of_a_chain_is_kept_in_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit-head.json");
+        let (mut file, none) = HeadFile::open(&path, "c-1").unwrap();
+        assert_eq!(none, None);
+        for seq in [7, u64::MAX, 8] {
+            file.put(&head(seq));
+        }
+        assert_eq!(HeadFile::open(&path, "c-1").unwrap().1, Some(head(8)));
+        assert_eq!(HeadFile::open(&path, "c-2").unwrap().1, None);
+        std::fs::write(&path, b"{torn").unwrap();
+        assert_eq!(HeadFile::open(&path, "c-1").unwrap().1, None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::chain::{Head, append_line};
 use super::checkpoint::Checkpoints;
 use super::detached::Loss;
 use super::log::{AuditError, IDLE, Shared, encode};
-use super::marks::Marks;
+use super::marks::{HeadFile, Marks};
 use super::outputs::{Failed, Outputs};
 use super::sink::Group;
 use crate::store::AuditHead;
@@ -53,6 +53,8 @@ pub struct Beginning {
     pub preface: Vec<Vec<u8>>,
     pub checkpoints: Option<Checkpoints>,
     pub marks: Marks,
+    /// Where no sink is a file.
+    pub head_file: Option<HeadFile>,
 }
 
 /// The state of the thread.
@@ -68,7 +70,8 @@ pub struct Writer {
     losses: Vec<Loss>,
     checkpoints: Option<Checkpoints>,
     marks: Marks,
-    /// When they were kept last, by the boot clock.
+    head_file: Option<HeadFile>,
+    /// When the marks were kept last, by the boot clock.
     marked_at: Duration,
     /// What is written now is the end.
     closing: bool,
@@ -104,7 +107,7 @@ impl Writer {
         beginning: Beginning,
     ) -> Self {
         metrics.audit_writable.set(1);
-        let Beginning { head, preface, checkpoints, marks } = beginning;
+        let Beginning { head, preface, checkpoints, marks, head_file } = beginning;
         Self {
             shared,
             outputs,
@@ -115,6 +118,7 @@ impl Writer {
             losses: Vec::new(),
             checkpoints,
             marks,
+            head_file,
             marked_at: clock::boot(),
             closing: false,
             trouble: None,
@@ -240,9 +244,17 @@ impl Writer {
             return Ok(());
         }
         let made = self.make(&all, checkpoint);
+        if let Some(file) = &mut self.head_file {
+            file.put(&made.group.head);
+        }
         match self.outputs.append(&made.group) {
             // Nobody has these lines: their numbers are free again.
-            Err(failed) if !failed.some_may_have_it => return Err(self.counted(failed)),
+            Err(failed) if !failed.some_may_have_it => {
+                if let Some(file) = &mut self.head_file {
+                    file.put(&self.head);
+                }
+                return Err(self.counted(failed));
+            }
             appended => {
                 self.took(made);
                 appended.map_err(|failed| self.counted(failed))?;

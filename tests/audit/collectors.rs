@@ -280,6 +280,45 @@ async fn what_a_collector_that_is_not_required_loses_is_counted_and_on_record() 
     }
 }
 
+/// Faults one after the other, the broker killed and stopped among them: in the end each line is there, with the bytes that the
+/// file has, and no number has two meanings.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_a_storm_of_faults_each_line_arrives_as_it_was() {
+    let cases = KINDS.into_iter().flat_map(|kind| [(kind, true), (kind, false)]);
+    futures_util::future::join_all(cases.map(|(kind, required)| async move {
+        let mut scene = Scene::new(kind, required, "").await;
+        scene.stage.config = scene.stage.config.limit("audit_write_milliseconds_max", 1500);
+        let mut broker = scene.stage.broker().await;
+        let common = [Mood::Away, Mood::CutAfter(3), Mood::Mute, Mood::CutAfter(0)];
+        let moods = match kind {
+            Kind::Syslog => common.to_vec(),
+            Kind::Https => [&common[..], &[Mood::Silent, Mood::Status(500), Mood::Deaf, Mood::CutAfter(1)]].concat(),
+        };
+        for (n, mood) in moods.into_iter().enumerate() {
+            let client = scene.stage.client(&broker, BILLING);
+            for mood in [Mood::Good, mood] {
+                scene.collector.mood(mood);
+                // Whether they are handed out is not what this is about.
+                let asked = (0..4).map(|_| mint(&client, "10m"));
+                futures_util::future::join_all(asked).await;
+            }
+            match n % 3 {
+                0 => drop(broker.kill().await.expect("kill it")),
+                1 => drop(broker.terminate().await.expect("it stops")),
+                _ => continue,
+            }
+            broker.restart_unready().await.expect("it starts again");
+        }
+        scene.collector.mood(Mood::Good);
+        let client = scene.stage.client(&broker, BILLING);
+        wait_until(SOON, "a mint", || async { mint(&client, "10m").await.is_ok() }).await;
+        scene.has_all().await;
+        let verified = scene.verify().await;
+        assert_eq!(verified["chains"][0]["gaps_on_record"], 0, "{kind:?} {required}: {verified}");
+    }))
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_collector_did_not_get_before_the_end_it_gets_after_the_next_start() {
     for (kind, required, killed) in [

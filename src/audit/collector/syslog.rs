@@ -78,7 +78,7 @@ impl SyslogSink {
     /// Makes sure of a connection.
     fn ready(&mut self) -> io::Result<()> {
         if let Some(why) = self.connection.as_ref().and_then(|connection| connection.gone.get()) {
-            let why = io::Error::other(format!("it closed the connection: {why}"));
+            let why = io::Error::other(format!("it closed the connection, {why}"));
             tracing::info!(sink = self.remote.name, %why, lines_again = !self.sent.is_empty(), "an audit collector is gone");
             self.broke(&why);
         }
@@ -109,7 +109,7 @@ impl SyslogSink {
         connection.write.flush().await?;
         if tokio::time::timeout(WATCHED.min(self.remote.patience / 4), &mut connection.watch).await.is_ok() {
             let why = connection.gone.get().map_or("", String::as_str);
-            return Err(io::Error::other(format!("it closes the connection: {why}")));
+            return Err(io::Error::other(format!("it closes the connection, {why}")));
         }
         Ok(connection)
     }
@@ -213,8 +213,10 @@ async fn watch(mut read: ReadHalf<Box<dyn Stream>>, gone: Arc<OnceLock<String>>)
     let mut rubbish = [0; 512];
     let why = loop {
         match read.read(&mut rubbish).await {
-            Ok(0) => break "closed by the other side".to_owned(),
+            Ok(0) => break "with TLS's goodbye".to_owned(),
             Ok(_) => {}
+            // The library's own words for it are a page of documentation.
+            Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => break "without TLS's goodbye".to_owned(),
             Err(why) => break why.to_string(),
         }
     };

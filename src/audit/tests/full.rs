@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use super::super::marks::Marks;
 use super::super::outputs::Member;
 use super::super::sink::{Group, NotTaken, Sink};
+use super::super::writer::Beginning;
 use super::*;
 
 /// A sink in memory that fails when told to.
@@ -67,7 +68,9 @@ fn start(sinks: &[(&Flaky, bool)], limits: Limits) -> (AuditLog, Arc<Metrics>) {
         owed: Vec::new(),
     };
     let members = sinks.iter().map(member).collect();
-    (AuditLog::start(options, members, head.clone(), &[], Marks::read(None, CHAIN)).unwrap(), metrics)
+    let marks = Marks::read(None, CHAIN);
+    let beginning = Beginning { head: head.clone(), preface: Vec::new(), checkpoints: None, marks, head_file: None };
+    (AuditLog::start(options, members, beginning).unwrap(), metrics)
 }
 
 #[tokio::test]

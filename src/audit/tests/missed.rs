@@ -3,6 +3,8 @@
 use super::super::marks::Mark;
 use super::super::start::{missed, open_file};
 use super::*;
+use crate::config::Collector;
+use leasehold_identity::HostTls;
 
 fn line(seq: u64, found: &[serde_json::Value]) -> AuditHead {
     let hash = found.iter().find(|line| line["seq"] == seq).map_or("", |line| line["hash"].as_str().unwrap());
@@ -42,4 +44,26 @@ async fn what_is_still_in_the_file_is_sent_again_and_only_what_was_never_sent_is
     assert_eq!(look(99, 99), (None, None));
     let has = Mark::of(&line(1, &found), &line(1, &found));
     assert!(missed("x", &has, &head, &[], 1 << 20).lost.is_none());
+}
+
+#[tokio::test]
+async fn without_a_file_no_number_is_used_twice_after_a_crash() {
+    let (dir, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let nowhere = Collector { host: "127.0.0.1".into(), port: 1, tls: HostTls::default() };
+    let open_in = |dir: &Path| {
+        let mut options = options(&[], None);
+        options.sinks = vec![AuditSink { to: AuditTo::Syslog(nowhere.clone()), required: false }];
+        options.marks = Some(dir.join("audit-sinks.json"));
+        AuditLog::open(options).unwrap()
+    };
+    let (log, _) = open_in(dir.path());
+    for n in 0..3 {
+        log.write(event(&n.to_string())).await.unwrap();
+    }
+    // As a crash would leave it, whatever the store has heard.
+    std::fs::copy(dir.path().join("audit-head.json"), after.path().join("audit-head.json")).unwrap();
+    let (again, opened) = open_in(after.path());
+    assert_eq!((opened.head, opened.breaks), (log.head(), vec![]));
+    again.close().await.unwrap();
+    log.close().await.unwrap();
 }
