@@ -166,8 +166,8 @@ pub enum Event {
         /// The signature, in base64.
         signature: Option<String>,
     },
-    /// A sink that is not required lost lines: it took none for so long that there was no more room for what waited for it, or
-    /// the broker stopped before it took them.
+    /// A sink lost lines: it took none for so long that there was no more room for what waited for it, or the broker ended before
+    /// it took them and no file has them any more.
     LinesLost {
         /// Which.
         sink: String,
