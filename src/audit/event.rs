@@ -130,7 +130,7 @@ pub enum Event {
     },
     /// The broker started, reloaded its configuration, or stops.
     Broker {
-        /// `started`, `reloaded`, `reload_refused`, `clock_accepted`, `stopping`.
+        /// `started`, `reloaded`, `reload_refused`, `clock_accepted`, `signs_from_here`, `stopping`.
         what: String,
         /// More.
         note: Option<String>,

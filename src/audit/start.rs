@@ -27,7 +27,7 @@ pub struct FoundFile {
     /// Where the store's head stands in it.
     known: Option<AtKnown>,
     /// What is wrong with its last lines.
-    fault: Option<String>,
+    fault: Option<Fault>,
 }
 
 impl FoundFile {
@@ -69,18 +69,16 @@ pub fn open_file(path: &Path, options: &OpenOptions) -> Result<(FileSink, FoundF
 }
 
 /// Before this broker puts its own signature over what is there: whether that is what brokers with its keys have signed.
-fn fault(file: &File, path: &Path, options: &OpenOptions) -> std::io::Result<Option<String>> {
+fn fault(file: &File, path: &Path, options: &OpenOptions) -> std::io::Result<Option<Fault>> {
     let covered_within = Duration::from_secs(options.limits.audit_checkpoint_seconds) + PATIENCE;
     let demands = Demands { keys: options.trusted.clone(), covered_within, ..Demands::default() };
-    Ok(match verify_tail(file, mend::LOOK_BACK_BYTES_MAX, &demands)? {
-        None => None,
+    let fault = verify_tail(file, mend::LOOK_BACK_BYTES_MAX, &demands)?;
+    if let Some(why @ Fault::UnknownKey { .. }) = &fault {
         // A key that was taken out of the configuration: others may have kept its public part, and can tell.
-        Some(why @ Fault::UnknownKey { .. }) => {
-            tracing::warn!(file = %path.display(), %why, "the end of the audit log cannot be checked");
-            None
-        }
-        Some(why) => Some(why.to_string()),
-    })
+        tracing::warn!(file = %path.display(), %why, "the end of the audit log cannot be checked");
+        return Ok(None);
+    }
+    Ok(fault)
 }
 
 /// What a collector did not get before the start.
@@ -147,7 +145,14 @@ pub fn decide(files: &[FoundFile], known: Option<&AuditHead>) -> Start {
             cut_sha256: cut.sha256.clone(),
         })
     });
-    Start { preface: broken.chain(mended).collect(), head, breaks }
+    let unsigned = files.iter().filter_map(|file| match &file.fault {
+        Some(Fault::NothingSigned { checkpoints, .. }) => Some(Event::Broker {
+            what: "signs_from_here".into(),
+            note: Some(format!("none of the {checkpoints} checkpoints at the end of {} is signed", file.name())),
+        }),
+        _ => None,
+    });
+    Start { preface: broken.chain(mended).chain(unsigned).collect(), head, breaks }
 }
 
 fn break_of(file: &FoundFile, head: &AuditHead, known: Option<&AuditHead>, all_empty: bool) -> Option<Break> {
@@ -160,7 +165,9 @@ fn break_of(file: &FoundFile, head: &AuditHead, known: Option<&AuditHead>, all_e
         (None, ..) if !all_empty || head.seq == 0 => return None,
         (found, ..) if found.as_ref() != Some(head) => head.clone(),
         _ => {
-            let why = Some(file.fault.clone()?);
+            // This broker may be the first that has a key, which is put on record in other words.
+            let why = file.fault.as_ref().filter(|why| !matches!(why, Fault::NothingSigned { .. }))?;
+            let why = Some(why.to_string());
             return Some(Break { sink: file.name(), expected: head.clone(), found, why });
         }
     };

@@ -128,8 +128,9 @@ async fn a_wholesale_rewrite_is_found_by_whoever_has_the_public_key() {
     forge(&path, |line| (line["key"], line["signature"]) = (().into(), ().into()));
     let strict = Demands { covered_within: Duration::from_secs(60), now: Some(leasehold_sdk::clock::wall()), ..keys };
     let later = Demands { now: Some(leasehold_sdk::clock::wall().plus(Duration::from_secs(61))), ..strict.clone() };
-    assert_eq!(checked(&[&path], &strict).unwrap().signed, Signed::No);
-    assert!(matches!(fault(&path, &later), Fault::NotCovered { lines: 10, .. }));
+    assert!(matches!(fault(&path, &strict), Fault::NothingSigned { checkpoints: 4, .. }));
+    let all = checked(&[&path], &later).unwrap_err().to_string();
+    assert!(all.contains("no checkpoint covers the 10 lines"), "{all}");
 }
 
 #[tokio::test]
@@ -165,6 +166,15 @@ async fn a_broker_does_not_sign_over_what_others_wrote() {
     let (log, opened) = again(&ring);
     assert_eq!(opened.breaks, []);
     log.close().await.unwrap();
+    // Nor is it passed over that a log has no signatures at all.
+    let bare = dir.path().join("bare.jsonl");
+    two_runs(&bare, CHAIN, None).await;
+    let mut options = options(&[&bare], None);
+    options.trusted = ring.verifying_keys().unwrap();
+    let (log, opened) = AuditLog::open(options).unwrap();
+    log.write(event("on")).await.unwrap();
+    log.close().await.unwrap();
+    assert_eq!((opened.breaks.len(), &lines(&bare)[10]["what"]), (0, &"signs_from_here".into()));
     // A key that is gone from the configuration is no alarm.
     let (log, opened) = again(&super::checkpoints::ring(dir.path(), "c", &[]));
     assert_eq!(opened.breaks, []);

@@ -84,6 +84,10 @@ impl<'a> ChainCheck<'a> {
             let gaps = self.gaps.iter().map(|&(from, to)| Fault::Gap { chain: chain.clone(), from, to });
             faults.extend(gaps);
         }
+        let checkpoints = self.report.checkpoints;
+        if checkpoints > 0 && !self.demands.keys.is_empty() && self.report.signed == Signed::No {
+            faults.push(Fault::NothingSigned { chain: chain.clone(), checkpoints });
+        }
         if let (Some((lines, since)), Some((_, last))) = (self.not_covered, self.report.last) {
             let now = self.demands.now.unwrap_or(last);
             if self.demands.stored != Stored::Copy && now.since(since) > self.demands.covered_within {

@@ -149,6 +149,17 @@ pub enum Fault {
         "the checkpoint is not signed, although the broker has a key: the log was rewritten by somebody without it"
     )]
     Unsigned,
+    /// No checkpoint is signed although there is a key.
+    #[error(
+        "none of the {checkpoints} checkpoints of the chain {chain} is signed, although there is a key: the log was rewritten by \
+         somebody without it, or the broker was not started since it has one"
+    )]
+    NothingSigned {
+        /// Of which chain.
+        chain: String,
+        /// How many.
+        checkpoints: u64,
+    },
     /// No checkpoint covers what was written long ago.
     #[error(
         "no checkpoint covers the {lines} lines of the chain {chain} from {since} on: the broker was killed and not started \
