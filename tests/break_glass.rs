@@ -109,6 +109,8 @@ async fn without_any_good_certificate_root_looks_and_ends(postgres: Installation
     for held in &held {
         stage.assert_refused(held).await;
     }
+    let billing = format!("spiffe://dev.local{BILLING}");
+    root(&stage, &["identity", "block", &billing, "--because", "its key leaked"]).await;
     let report = root(&stage, &["reconcile"]).await;
     assert_eq!(report["targets"][0]["error"], Value::Null, "{report}");
 
@@ -136,6 +138,9 @@ async fn without_any_good_certificate_root_looks_and_ends(postgres: Installation
     stage.ca.equip_broker(dir);
     wait_until(SOON, "it to be ready", || async { broker.ops("/readyz").await.is_ok_and(|(status, _)| status == 200) })
         .await;
+    let blocked = mint(&stage.client(&broker, BILLING), "10m").await.map(drop);
+    assert_eq!(blocked.as_ref().err().and_then(|e| e.problem()).map(|p| p.status), Some(403), "{blocked:?}");
+    root(&stage, &["identity", "unblock", &billing]).await;
     mint(&stage.client(&broker, BILLING), "10m").await.expect("it mints again");
     stage.assert_audit_holds(&broker).await;
 }

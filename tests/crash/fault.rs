@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use leasehold_client::wire::LeaseQuery;
-use leasehold_testkit::{Flow, Proxy, Session};
+use leasehold_testkit::{Flow, Proxy};
 use tokio::time::sleep;
 
 use super::world::{Place, Tally, World};
@@ -37,6 +37,8 @@ pub enum Fault {
     TargetRestored,
     /// A standby that lags takes the target's place.
     TargetFailedOver,
+    /// A standby that has every commit takes the store's place.
+    StoreFailedOver,
 }
 
 /// What a network does.
@@ -105,6 +107,7 @@ impl Fault {
             }
             Self::TargetRestored => restored(world).await,
             Self::TargetFailedOver => failed_over(world).await,
+            Self::StoreFailedOver => store(world).fail_over().await,
         }
         drop(disturbance);
         assert!(world.scene.tally.faults.load(Ordering::Relaxed) > 0);
@@ -187,16 +190,9 @@ async fn restored(world: &World) {
 
 async fn failed_over(world: &World) {
     let target = &world.scene.target;
-    let heir = target.heir.as_ref().expect("a standby");
     // What comes from now on it never hears of.
-    heir.stop().await.expect("stop the standby");
+    target.heir.as_ref().expect("a standby").stop().await.expect("stop the standby");
     sleep(Duration::from_secs(3)).await;
     world.scene.set_back.send_replace(true);
-    target.pg.server().kill().await.expect("kill the target");
-    heir.restart().await.expect("start the standby");
-    let login = target.pg.options("postgres", heir.superuser_password()).port(heir.port());
-    let mut session = Session::open(&login).await.expect("a session on the standby");
-    session.execute("SELECT pg_catalog.pg_promote()").await.expect("promote it");
-    target.line.point_to(heir.port());
-    target.door.point_to(heir.port());
+    target.fail_over().await;
 }

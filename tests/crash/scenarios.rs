@@ -64,3 +64,9 @@ async fn the_target_fails_over_to_a_standby_that_lags() {
     let setting = Setting { standby: true, ..Setting::new("a lagging standby", sixteen_or_newer(), 2, true) };
     play(setting, [Fault::TargetFailedOver, Fault::Killed(1)]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_fails_over_to_a_standby_that_has_every_commit() {
+    let setting = Setting { store_standby: true, ..Setting::new("the store fails over", distribution(), 2, true) };
+    play(setting, [Fault::Killed(0), Fault::StoreFailedOver, Fault::Killed(1)]).await;
+}

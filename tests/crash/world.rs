@@ -30,13 +30,15 @@ pub struct Setting {
     pub shared_store: bool,
     /// Whether the last broker's wall clock can be set.
     pub fake_clock: bool,
-    /// Whether the target has a standby.
+    /// Whether the target has a standby, which lags when it is needed.
     pub standby: bool,
+    /// Whether the store has one, which has all that was committed.
+    pub store_standby: bool,
 }
 
 impl Setting {
     pub fn new(what: &'static str, postgres: Installation, brokers: usize, shared_store: bool) -> Self {
-        Self { what, postgres, brokers, shared_store, fake_clock: false, standby: false }
+        Self { what, postgres, brokers, shared_store, fake_clock: false, standby: false, store_standby: false }
     }
 }
 
@@ -61,6 +63,32 @@ impl Place {
         };
         let port = pg.server().port();
         Self { line: Proxy::start(port).await, door: Proxy::start(port).await, heir, pg }
+    }
+
+    async fn commits_wait_for_the_heir(&self) {
+        let mut session = self.superuser().await.expect("a session");
+        session.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await.expect("name the standby");
+        self.pg.server().reload().expect("have it read");
+        let waits = "SELECT sync_state FROM pg_catalog.pg_stat_replication";
+        leasehold_testkit::wait_until(crate::stage::SOON, "commits to wait for the standby", || async {
+            let mut session = self.superuser().await.expect("a session");
+            session.text(waits).await.is_ok_and(|state| state.as_deref() == Some("sync"))
+        })
+        .await;
+    }
+
+    /// The heir takes its place.
+    pub async fn fail_over(&self) {
+        let heir = self.heir.as_ref().expect("a standby");
+        self.pg.server().kill().await.expect("kill the server");
+        if heir.pid().is_none() {
+            heir.restart().await.expect("start the standby");
+        }
+        let login = self.pg.options("postgres", heir.superuser_password()).port(heir.port());
+        let mut session = Session::open(&login).await.expect("a session on the standby");
+        session.execute("SELECT pg_catalog.pg_promote()").await.expect("promote it");
+        self.line.point_to(heir.port());
+        self.door.point_to(heir.port());
     }
 
     /// Where and as whom to log in, wherever the server is now.
@@ -154,9 +182,12 @@ impl World {
         let dice = Dice::new(setting.what);
         let target = Place::start(&setting.postgres, setting.standby).await;
         let store = match setting.shared_store {
-            true => Some(Place::start(&setting.postgres, false).await),
+            true => Some(Place::start(&setting.postgres, setting.store_standby).await),
             false => None,
         };
+        if let Some(store) = store.as_ref().filter(|_| setting.store_standby) {
+            store.commits_wait_for_the_heir().await;
+        }
         let stage = stage(&target, store.as_ref()).await;
         let mut members = Vec::new();
         for number in 0..setting.brokers {
