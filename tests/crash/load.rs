@@ -146,20 +146,26 @@ impl Service {
         }
     }
 
-    /// A new one that takes the place of an old one, which may end from then on.
+    /// A new one that takes the place of an old one, which is then given back.
     async fn replace(&mut self) {
         let Some(id) = self.any_own() else { return };
         self.asker.scene.ledger.doom(&id);
         self.own.retain(|own| *own != id);
-        let ask = MintRequest { replaces: Some(id), ..for_ttl(LONG) };
-        self.take(ROLE, ask, true, false).await;
+        let ask = MintRequest { replaces: Some(id.clone()), ..for_ttl(LONG) };
+        if self.take(ROLE, ask, true, false).await.is_some() {
+            self.give_back(&id).await;
+        }
     }
 
     async fn revoke(&mut self) {
         let Some(id) = self.any_own() else { return };
         self.asker.scene.ledger.doom(&id);
         self.own.retain(|own| *own != id);
-        if let Some(lease) = self.asker.ask(async |client| client.revoke(&id).await).await {
+        self.give_back(&id).await;
+    }
+
+    async fn give_back(&mut self, id: &str) {
+        if let Some(lease) = self.asker.ask(async |client| client.revoke(id).await).await {
             Tally::count(&self.asker.scene.tally.revoked);
             if lease.is_over() {
                 self.asker.scene.ledger.is_dead(&lease);

@@ -247,6 +247,8 @@ async fn stage(target: &Place, store: Option<&Place>) -> Stage {
         ("revoke_retry_milliseconds_max", 1000),
         ("order_step_leases_max", 3),
         ("orders_per_minute_per_identity", 600),
+        // However long the campaign, its services are never told that they hold enough.
+        ("live_leases_per_identity_and_role", 1_000_000),
     ] {
         stage.config = stage.config.limit(limit, value);
     }
