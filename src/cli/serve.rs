@@ -59,7 +59,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         Identity::load_or_await(config.identity.clone()).context("the broker's own identity cannot be loaded")?;
     let metrics = Arc::new(Metrics::new());
     let broker = make_broker(config, &identity, &metrics, &home.id, &instance, args.accept_clock).await?;
-    broker.vet_roles().await.map_err(refused)?;
+    broker.vet_roles().await;
 
     let server =
         api::Server::bind(&listen, break_glass.as_deref(), &limits, identity.clone(), broker.clone(), metrics.clone())

@@ -17,7 +17,8 @@ use super::survey::Surveys;
 use super::tasks::Tasks;
 use super::{Broker, Current, Parts, counting, housekeeping, memory, orders, outage, purge, reaper, reconciler};
 use crate::audit::{Event, HandshakeGate};
-use crate::config::{self, Config, Remembered};
+use crate::config::{self, Config, ConfigError, Remembered};
+use crate::domain::role::Role;
 use crate::engine::Engines;
 use crate::store::{Filter, Store, StoreError, Turn};
 
@@ -111,13 +112,13 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Refuses roles that their targets say are too strong; targets that do not answer are asked again before a mint.
-    ///
-    /// # Errors
-    /// [`ReloadRefused::Config`] with the line of the role.
-    pub async fn vet_roles(&self) -> Result<(), ReloadRefused> {
+    /// Tells of roles that their targets say are too strong. They are refused at each mint; what one target says keeps
+    /// no other's leases from ending.
+    pub async fn vet_roles(&self) {
         let current = self.current();
-        vet(&current.config, &current.engines).await
+        for refused in vet(&current.config, &current.engines, |_| true).await {
+            tracing::error!(error = %refused, "nothing of this role is minted");
+        }
     }
 
     /// Starts the loops.
@@ -178,7 +179,11 @@ impl Broker {
         let engines = Engines::of(&config, &old.engines, &self.metrics);
         // A target whose settings changed has a new engine, which knows nothing yet.
         self.keep_secrets_in(&engines).await?;
-        vet(&config, &engines).await?;
+        if let Some(refused) =
+            vet(&config, &engines, |role| is_new(role, &old.config, &config)).await.into_iter().next()
+        {
+            return Err(ReloadRefused::Config(refused.into()));
+        }
         self.audit.set_config_hash(config.hash.clone());
         memory::keep(&config)?;
         self.rates.set(&config.limits);
@@ -244,17 +249,25 @@ async fn refuse_orphans(store: &dyn Store, known: &Remembered, next: &Config) ->
     changes.refuse_orphans(next, &unended).map_err(ReloadRefused::Config)
 }
 
-/// Asks every target at once what it thinks of its roles.
-async fn vet(config: &Config, engines: &Engines) -> Result<(), ReloadRefused> {
-    let asked = config.rules.roles.values().filter_map(|role| {
+/// Whether a role, or where it points, is not as it was: one that is cannot keep a new configuration from coming into force.
+fn is_new(role: &Role, old: &Config, new: &Config) -> bool {
+    let target_of = |config: &Config| config.targets.get(&role.target).map(|target| target.settings_hash.clone());
+    target_of(old) != target_of(new)
+        || old.rules.roles.get(&role.name).is_none_or(|known| known.settings != role.settings)
+}
+
+/// Asks every target at once what it thinks of these of its roles. Answers those that it refuses, with their lines; targets that
+/// do not answer are asked again before a mint.
+async fn vet(config: &Config, engines: &Engines, which: impl Fn(&Role) -> bool) -> Vec<ConfigError> {
+    let asked = config.rules.roles.values().filter(|role| which(role)).filter_map(|role| {
         let target = engines.get(&role.target).filter(|t| !t.retired)?;
         Some(async move { (role, tokio::time::timeout(VET_AT_START, target.vet(role)).await) })
     });
+    let mut refused = Vec::new();
     for (role, answer) in futures_util::future::join_all(asked).await {
         match answer {
             Ok(Err(EngineError::Refused { why })) => {
-                let key = format!("roles.{}", role.name);
-                return Err(ReloadRefused::Config(config.error(&key, why.as_str()).into()));
+                refused.push(config.error(&format!("roles.{}", role.name), why.as_str()));
             }
             Ok(Err(e)) => {
                 tracing::warn!(role = %role.name, why = %e, "the role could not be checked in its target yet")
@@ -263,5 +276,5 @@ async fn vet(config: &Config, engines: &Engines) -> Result<(), ReloadRefused> {
             Ok(Ok(_)) => {}
         }
     }
-    Ok(())
+    refused
 }

@@ -105,3 +105,38 @@ async fn a_target_with_leases_cannot_be_dropped_but_retired() {
     broker.reload().expect("SIGHUP");
     logged(&broker, "the new configuration is in force").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_its_target_calls_too_strong_keeps_nothing_else_from_working() {
+    let (stage, _) = stage().await;
+    let strong = leasehold_testkit::unique("strong");
+    let mut superuser = stage.pg.superuser().await;
+    let sql = format!(
+        "CREATE ROLE {strong} NOLOGIN; GRANT {strong} TO {} WITH ADMIN OPTION; GRANT pg_execute_server_program TO {strong}",
+        stage.admin.name
+    );
+    superuser.execute(&sql).await.expect("make a strong group");
+    let lines = format!("target = \"orders\"\nmember_of = [\"{strong}\"]\nttl = \"10m\"");
+    let with_strong = stage.config.clone().role("strong", &lines).grant(
+        "billing is strong",
+        &["spiffe://dev.local/billing"],
+        &["strong"],
+        &["mint"],
+    );
+    with_strong.write();
+    let broker = crate::ground::start(crate::ground::options(&with_strong)).await;
+    let client = stage.client(&broker, BILLING);
+    logged(&broker, "nothing of this role is minted").await;
+    let problem = refusal(mint_of(&client, "strong", &Default::default()).await);
+    assert!(problem.detail.contains("pg_execute_server_program"), "{problem:?}");
+    mint(&client, "10m").await.expect("the other role is minted");
+
+    // Another such role does not come into force; another change does.
+    with_strong.clone().role("stronger", &lines).write();
+    broker.reload().expect("SIGHUP");
+    logged(&broker, "roles.stronger").await;
+    with_strong.grant("more", &["spiffe://dev.local/billing"], &[ROLE], &["read"]).write();
+    broker.reload().expect("SIGHUP");
+    logged(&broker, "the new configuration is in force").await;
+    stage.quiet(&broker).await;
+}
