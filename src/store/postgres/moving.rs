@@ -42,21 +42,28 @@ pub async fn take(
 ) -> Result<Box<dyn Source>, StoreError> {
     let mut db = open(link).await?;
     beside::owner(&mut db, cluster).await?;
-    let alive: Vec<String> = sqlx::query_scalar(ALIVE)
-        .bind(i64::try_from(dead_after.as_millis()).unwrap_or(i64::MAX))
-        .fetch_all(&mut db)
-        .await
-        .map_err(failed)?;
-    if !alive.is_empty() {
-        return Err(StoreError::NotOurs(format!(
-            "brokers are at work on it: {}; stop them all, and try again some seconds later",
-            alive.join(", ")
-        )));
-    }
+    nobody_is_at_work(&mut db, dead_after).await?;
     let mark = sqlx::query("UPDATE store SET moved_away_at = COALESCE(moved_away_at, $1)").bind(at.unix_ms());
     mark.execute(&mut db).await.map_err(failed)?;
+    // One that started in between has not seen the mark: what it does now would be lost to the new place.
+    if let Err(busy) = nobody_is_at_work(&mut db, dead_after).await {
+        sqlx::query("UPDATE store SET moved_away_at = NULL").execute(&mut db).await.map_err(failed)?;
+        return Err(busy);
+    }
     sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut db).await.map_err(failed)?;
     Ok(Box::new(Database(db)))
+}
+
+async fn nobody_is_at_work(db: &mut PgConnection, dead_after: Duration) -> Result<(), StoreError> {
+    let dead_after = i64::try_from(dead_after.as_millis()).unwrap_or(i64::MAX);
+    let alive: Vec<String> = sqlx::query_scalar(ALIVE).bind(dead_after).fetch_all(db).await.map_err(failed)?;
+    if alive.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::NotOurs(format!(
+        "brokers are at work on it: {}; stop them all, and try again some seconds later",
+        alive.join(", ")
+    )))
 }
 
 /// Puts a store that was taken out of use into use again.
