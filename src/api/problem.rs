@@ -187,10 +187,21 @@ impl From<Problem> for Response {
     }
 }
 
+/// What a caller is told. Where store and collectors are, and what they say, is for whoever runs the broker.
+fn told(failure: &Failure) -> String {
+    let to_callers = match failure {
+        Failure::AuditAway { .. } => "the audit log takes no lines, and nothing is handed out without",
+        Failure::StoreAway { .. } => "the store is not available",
+        other => return other.to_string(),
+    };
+    tracing::warn!(why = %failure, "a request was refused");
+    format!("{to_callers}; the broker's log says why")
+}
+
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         use StatusCode as S;
-        let detail = failure.to_string();
+        let detail = told(&failure);
         let mut problem = match &failure {
             Failure::Denied { .. } => Self::new(S::FORBIDDEN, "no-grant", "No grant", detail),
             Failure::NotFound => Self::new(S::NOT_FOUND, "not-found", "Not found", detail),
