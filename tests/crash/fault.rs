@@ -174,6 +174,8 @@ async fn create_stalled(world: &World) {
         let pending = LeaseQuery { state: Some("pending".to_owned()), ..LeaseQuery::default() };
         for lease in operator.all_leases(&pending).await.unwrap_or_default() {
             let (operator, id) = (operator.clone(), lease.id);
+            // It may just have been handed out.
+            scene.ledger.doom(&id);
             tokio::spawn(async move { operator.revoke(&id).await });
         }
     }

@@ -1,6 +1,6 @@
 //! What was handed out, as its holders know it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use leasehold_client::wire::Lease;
@@ -21,24 +21,25 @@ pub struct Given {
     pub worst_case_until: Timestamp,
     /// When somebody was told that it is dead.
     pub dead_since: Option<Timestamp>,
-    /// Somebody asked for its end, or gave an order that means it, and may not have heard the answer.
-    pub doomed: bool,
 }
 
 /// All of them, by lease.
 #[derive(Default)]
-pub struct Ledger(Mutex<BTreeMap<String, Given>>);
+pub struct Ledger {
+    given: Mutex<BTreeMap<String, Given>>,
+    doomed: Mutex<BTreeSet<String>>,
+}
 
 impl Ledger {
     fn with<R>(&self, f: impl FnOnce(&mut BTreeMap<String, Given>) -> R) -> R {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self.given.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn change(&self, id: &str, f: impl FnOnce(&mut Given)) {
         self.with(|all| all.get_mut(id).map(f));
     }
 
-    pub fn note(&self, held: &Held, long: bool, doomed: bool) {
+    pub fn note(&self, held: &Held, long: bool) {
         let given = Given {
             id: held.lease.id.clone(),
             username: held.login.username.clone(),
@@ -46,7 +47,6 @@ impl Ledger {
             long,
             worst_case_until: worst_case(&held.lease),
             dead_since: None,
-            doomed,
         };
         self.with(|all| all.insert(given.id.clone(), given));
     }
@@ -56,8 +56,13 @@ impl Ledger {
         self.change(id, |given| given.worst_case_until = given.worst_case_until.max(until));
     }
 
+    /// Somebody asks for its end, or gives an order that means it, and may not hear the answer; perhaps before its holder has it.
     pub fn doom(&self, id: &str) {
-        self.change(id, |given| given.doomed = true);
+        self.doomed.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+    }
+
+    pub fn is_doomed(&self, id: &str) -> bool {
+        self.doomed.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
     pub fn is_dead(&self, lease: &Lease) {

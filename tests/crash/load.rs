@@ -104,7 +104,10 @@ impl Service {
         let held = self.asker.ask(async |client| mint_of(&client, role, &ask).await).await?;
         let scene = &self.asker.scene;
         Tally::count(&scene.tally.minted);
-        scene.ledger.note(&held, long, doomed);
+        scene.ledger.note(&held, long);
+        if doomed {
+            scene.ledger.doom(&held.lease.id);
+        }
         if long && !doomed {
             self.own.push(held.lease.id.clone());
         }

@@ -77,15 +77,16 @@ impl World {
     async fn lost(&self, given: &Given, lease: Option<&Lease>) -> Option<String> {
         let Some(lease) = lease else { return Some(format!("{}: nobody knows it", given.id)) };
         let by = lease.ended_by.as_deref();
+        let doomed = self.scene.ledger.is_doomed(&given.id);
         let good = match (given.long, lease.is_over()) {
             (_, true) if *self.scene.set_back.borrow() && by == Some("vanished") => true,
             // A mint whose answer came through all the same, or whose end was asked for.
-            (_, true) if given.doomed => matches!(by, Some("caller" | "operator" | "expiry")),
+            (_, true) if doomed => matches!(by, Some("caller" | "operator" | "expiry")),
             (false, true) => by == Some("expiry"),
             (true, false) => return self.cannot_log_in(given).await,
             (true, true) | (false, false) => false,
         };
-        (!good).then(|| format!("{}: long {}, doomed {}, {lease:?}", given.id, given.long, given.doomed))
+        (!good).then(|| format!("{}: long {}, doomed {doomed}, {lease:?}", given.id, given.long))
     }
 
     async fn cannot_log_in(&self, given: &Given) -> Option<String> {
