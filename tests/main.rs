@@ -1,5 +1,6 @@
 //! The one integration-test program, so that the broker is linked into tests once. One module for each capability.
 
+mod agent;
 mod ambiguous;
 mod audit;
 mod bad_input;

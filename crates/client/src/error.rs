@@ -67,6 +67,14 @@ pub enum ClientError {
         /// What is wrong with it.
         wrong: CredentialError,
     },
+    /// The first credential could not be fetched yet; it goes on being tried.
+    #[error("no credential of the role {role} yet: {why}")]
+    NotYet {
+        /// The role.
+        role: String,
+        /// What came of the last try.
+        why: String,
+    },
     /// A setting is missing or wrong.
     #[error("{setting}: {why}")]
     Setting {

@@ -12,10 +12,14 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`Credentials`] keeps one alive for as long as the service runs: renewed, and replaced in time by another.
 
 mod client;
+mod clock;
 mod config;
 mod connection;
+mod credentials;
 mod error;
 pub mod limits;
 mod path;
@@ -25,4 +29,5 @@ pub mod wire;
 
 pub use client::Client;
 pub use config::{ClientConfig, Settings};
+pub use credentials::{Credentials, Ending, Health, Held, Wanted};
 pub use error::ClientError;

@@ -22,3 +22,11 @@ pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
 pub const PAGE_LEASES: u32 = 1000;
 /// Bytes of an error text taken from the broker.
 pub const TEXT_BYTES_MAX: usize = 512;
+/// First pause after a renewal or rotation that failed; doubled each time.
+pub const RETRY_TIME_MIN: Duration = Duration::from_secs(1);
+/// Longest such pause.
+pub const RETRY_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long the broker is asked to wait for a change of a lease that is kept.
+pub const WATCH_TIME: Duration = Duration::from_secs(25);
+/// Within this time the holders of leases that ended all at once ask for others, each at a moment of its own.
+pub const SPLAY_TIME_MAX: Duration = Duration::from_secs(2);

@@ -1,0 +1,198 @@
+//! The task that keeps one credential: one loop, in which the first fetch, a lost lease and a rotation go the same way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::life::{Due, Life};
+use super::{Held, Shared};
+use crate::limits::{RETRY_TIME_MAX, RETRY_TIME_MIN, SPLAY_TIME_MAX, WATCH_TIME};
+use crate::wire::RenewRequest;
+use crate::{ClientError, clock};
+
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut keeper = Keeper { shared, failures: 0, not_before: Duration::ZERO };
+    loop {
+        keeper.step().await;
+    }
+}
+
+struct Keeper {
+    shared: Arc<Shared>,
+    failures: u32,
+    /// No try before this boot time.
+    not_before: Duration,
+}
+
+impl Keeper {
+    /// Waits for what is due next, and does it.
+    async fn step(&mut self) {
+        let held = self.shared.held.borrow().clone();
+        let done = match held {
+            None => {
+                clock::until(self.not_before).await;
+                self.replace(None).await
+            }
+            Some(_) if self.shared.health.borrow().ended => {
+                clock::until(self.not_before).await;
+                self.replace(None).await
+            }
+            Some(held) => {
+                let due = held.life.due(clock::boot().max(self.not_before));
+                tokio::select! {
+                    () = clock::until(due.at().max(self.not_before)) => match due {
+                        Due::Renew(_) => self.renew(&held).await,
+                        Due::Rotate(_) => self.replace(Some(&held)).await,
+                    },
+                    state = self.shared.ends(&held.lease.id) => {
+                        self.lost(&held, &state);
+                        return;
+                    }
+                }
+            }
+        };
+        self.note(done);
+    }
+
+    async fn renew(&self, held: &Held) -> Result<(), ClientError> {
+        let asked_at = clock::boot();
+        let lease =
+            match self.shared.client.renew(&held.lease.id, &RenewRequest { ttl: self.shared.wanted.ttl.clone() }).await
+            {
+                // It is not alive any more, whatever we have not heard.
+                Err(error) if matches!(error.status(), Some(404 | 409)) => return self.replace(None).await,
+                answer => answer?,
+            };
+        let life = held.life.renewed(&lease, asked_at).ok_or_else(|| unreadable("its times"))?;
+        if life.ends() <= held.life.ends() {
+            // Nothing was gained, and the next would gain nothing: another is due.
+            return self.replace(Some(held)).await;
+        }
+        self.shared.put(Held { lease, life, ..held.clone() });
+        Ok(())
+    }
+
+    /// Fetches another. `old`: the one whose place it takes, if that still lives.
+    async fn replace(&self, old: Option<&Held>) -> Result<(), ClientError> {
+        let shared = &self.shared;
+        let asked_at = clock::boot();
+        let old_lease = old.map(|held| held.lease.id.as_str());
+        let issued = match shared.client.mint(&shared.wanted.role, &shared.wanted.ask(old_lease)).await {
+            // It may have ended since.
+            Err(error) if old.is_some() && matches!(error.status(), Some(400 | 404 | 409)) => {
+                shared.client.mint(&shared.wanted.role, &shared.wanted.ask(None)).await?
+            }
+            answer => answer?,
+        };
+        let Some(life) = Life::issued(&issued.lease, asked_at) else {
+            // Nobody will work with it.
+            let _ = shared.client.revoke(&issued.lease.id).await;
+            return Err(unreadable("its times"));
+        };
+        shared.note_retiring();
+        let generation = shared.held.borrow().as_ref().map_or(0, |held| held.generation) + 1;
+        let credential = Arc::new(issued.credential);
+        shared.put(Held { generation, lease: issued.lease, credential, life });
+        Ok(())
+    }
+
+    /// The lease has ended although its time was not up: an operator, or somebody in the target.
+    fn lost(&mut self, held: &Held, state: &str) {
+        tracing::warn!(lease = %held.lease.id, role = %self.shared.wanted.role, %state, "the lease has ended before its time; another is fetched");
+        self.shared.health.send_modify(|health| {
+            health.ended = true;
+            health.last_error = Some(format!("the lease {} is {state}", held.lease.id));
+        });
+        self.not_before = clock::boot() + SPLAY_TIME_MAX.mul_f64(own_share(&held.lease.id));
+    }
+
+    fn note(&mut self, done: Result<(), ClientError>) {
+        let Err(error) = done else {
+            (self.failures, self.not_before) = (0, Duration::ZERO);
+            self.shared.health.send_replace(super::Health::default());
+            return;
+        };
+        let now = clock::boot();
+        let held = self.shared.held.borrow().clone();
+        let pause = pause(self.failures, error.retry_after(), held.as_deref().map_or("", |held| &held.lease.id));
+        // Whatever its length, a life that is left sees several tries.
+        let left = held.as_deref().map_or(RETRY_TIME_MAX, |held| held.time_left() / 4);
+        let pause = pause.min(left.max(RETRY_TIME_MIN));
+        self.failures += 1;
+        self.not_before = now + pause;
+        let role = &self.shared.wanted.role;
+        match held.as_deref() {
+            None => tracing::warn!(%role, %error, again_in = ?pause, "no credential yet"),
+            Some(held) if held.life.share_over(now) >= super::ALARM_FROM => {
+                tracing::error!(%role, lease = %held.lease.id, left = ?held.time_left(), %error, again_in = ?pause,
+                    "the credential is near its end, and can be neither renewed nor replaced");
+            }
+            Some(held) => {
+                tracing::warn!(%role, lease = %held.lease.id, left = ?held.time_left(), %error, again_in = ?pause,
+                    "the credential was neither renewed nor replaced; it goes on being used");
+            }
+        }
+        let failures = self.failures;
+        self.shared.health.send_modify(|health| {
+            health.last_error = Some(error.to_string());
+            health.failures = failures;
+        });
+    }
+}
+
+impl Shared {
+    fn put(&self, held: Held) {
+        tracing::info!(role = %self.wanted.role, lease = %held.lease.id, generation = held.generation,
+            expires_at = %held.lease.expires_at, "the credential is good until then");
+        self.held.send_replace(Some(Arc::new(held)));
+    }
+
+    /// Comes back when the broker says that the lease lives no more, with its state. While the broker cannot be asked nothing
+    /// is known, and nothing said.
+    async fn ends(&self, id: &str) -> String {
+        let mut failures = 0;
+        loop {
+            match self.client.lease_while(id, "active", WATCH_TIME).await {
+                Ok(lease) if lease.state == "active" => failures = 0,
+                Ok(lease) => return lease.state,
+                Err(error) if error.status() == Some(404) => return "unknown to the broker".to_owned(),
+                Err(error) => {
+                    tokio::time::sleep(pause(failures, error.retry_after(), id)).await;
+                    failures += 1;
+                }
+            }
+        }
+    }
+}
+
+/// Doubled each time, up to a cap, and spread: those who failed together must not come back together.
+fn pause(failures: u32, asked: Option<Duration>, id: &str) -> Duration {
+    let wait = RETRY_TIME_MIN.saturating_mul(2u32.saturating_pow(failures.min(16))).min(RETRY_TIME_MAX);
+    wait.max(asked.unwrap_or_default()).min(RETRY_TIME_MAX).mul_f64(1.0 + own_share(id) / 2.0)
+}
+
+/// A number from 0 to 1 that is this lease's own: the end of its id is random.
+fn own_share(id: &str) -> f64 {
+    let tail = id.bytes().rev().take(4).fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    f64::from(tail % 1000) / 1000.0
+}
+
+fn unreadable(what: &'static str) -> ClientError {
+    ClientError::setting("lease", format!("{what} cannot be read"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_a_cap_and_are_spread() {
+        let seconds = Duration::from_secs;
+        assert!(pause(0, None, "") >= seconds(1) && pause(0, None, "") < seconds(2));
+        assert!(pause(3, None, "") >= seconds(8));
+        assert!(pause(60, None, "xyz") <= seconds(45));
+        assert_eq!(pause(0, Some(seconds(7)), ""), seconds(7));
+        let ids = ["06h1uqtnhlud35qp5tk5teda08", "06h1uqtnhlud35qp5tk5tedb1g", "06h1uqtnhlud35qp5tk5te00q4"];
+        let shares: std::collections::BTreeSet<u64> = ids.iter().map(|id| (own_share(id) * 1000.0) as u64).collect();
+        assert_eq!(shares.len(), ids.len());
+    }
+}

@@ -1,0 +1,151 @@
+//! When a credential is to be renewed, when to be replaced, and when it is gone.
+
+use std::time::{Duration, SystemTime};
+
+use crate::wire::Lease;
+
+/// The times of one lease by our boot-time clock. The broker's clock need not agree with ours: only differences between its
+/// own times are used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Life {
+    /// Since when it has had the life that it has: it was issued, or renewed.
+    since: Duration,
+    ends: Duration,
+    rotates: Duration,
+    expires_at: SystemTime,
+    max_expires_at: SystemTime,
+    renewable: bool,
+}
+
+/// What is to be done next, and at which boot time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Its end is to be moved.
+    Renew(Duration),
+    /// Another is to take its place.
+    Rotate(Duration),
+}
+
+impl Due {
+    pub(crate) fn at(self) -> Duration {
+        let (Self::Renew(at) | Self::Rotate(at)) = self;
+        at
+    }
+}
+
+impl Life {
+    /// Of a lease that was issued to a request of `asked_at` (boot time): what it took on its way counts as used up.
+    /// `None`: its times cannot be read.
+    pub(crate) fn issued(lease: &Lease, asked_at: Duration) -> Option<Self> {
+        let issued = time(&lease.issued_at)?;
+        Self::at(lease, |time| asked_at + time.duration_since(issued).unwrap_or_default(), asked_at)
+    }
+
+    /// Of a lease that an earlier process has held: its times are taken as those of our wall clock, `wall`, for lack of better.
+    pub(crate) fn resumed(lease: &Lease, now: Duration, wall: SystemTime) -> Option<Self> {
+        let issued = time(&lease.issued_at)?;
+        let since = now.saturating_sub(wall.duration_since(issued).unwrap_or_default());
+        Self::at(lease, |time| now + time.duration_since(wall).unwrap_or_default(), since)
+    }
+
+    fn at(lease: &Lease, boot_of: impl Fn(SystemTime) -> Duration, since: Duration) -> Option<Self> {
+        let expires_at = time(&lease.expires_at)?;
+        Some(Self {
+            since,
+            ends: boot_of(expires_at),
+            rotates: boot_of(time(&lease.rotate_at)?),
+            expires_at,
+            max_expires_at: time(&lease.max_expires_at)?,
+            renewable: lease.renewable,
+        })
+    }
+
+    /// The same lease after a renewal that was asked for at `asked_at`.
+    pub(crate) fn renewed(&self, lease: &Lease, asked_at: Duration) -> Option<Self> {
+        let expires_at = time(&lease.expires_at)?;
+        let moved = expires_at.duration_since(self.expires_at).unwrap_or_default();
+        Some(Self { since: asked_at, ends: self.ends + moved, expires_at, renewable: lease.renewable, ..self.clone() })
+    }
+
+    /// Renewed at two thirds of the life it has, as long as that moves its end; replaced at its time to rotate, whatever became
+    /// of the renewals before.
+    pub(crate) fn due(&self, now: Duration) -> Due {
+        let renew = self.since + self.ends.saturating_sub(self.since) * 2 / 3;
+        let moves = self.renewable && self.expires_at < self.max_expires_at;
+        // At the end of a life that moves no further it is late to rotate, but not too late.
+        let rotate = self.rotates.min(self.ends);
+        if moves && renew < rotate && now < rotate { Due::Renew(renew) } else { Due::Rotate(rotate) }
+    }
+
+    /// When it ends, by the boot-time clock.
+    pub(crate) fn ends(&self) -> Duration {
+        self.ends
+    }
+
+    /// How much of the life it has is over, from 0 to 1.
+    pub(crate) fn share_over(&self, now: Duration) -> f64 {
+        let whole = self.ends.saturating_sub(self.since).as_secs_f64();
+        if whole <= 0.0 { 1.0 } else { (now.saturating_sub(self.since).as_secs_f64() / whole).min(1.0) }
+    }
+}
+
+fn time(text: &str) -> Option<SystemTime> {
+    humantime::parse_rfc3339(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(expires: &str, rotate: &str, renewable: bool) -> Lease {
+        serde_json::from_value(serde_json::json!({
+            "id": "a", "role": "r", "target": "t", "identity": "spiffe://d/x", "state": "active", "ended_by": null,
+            "issued_at": "2001-01-01T00:00:00.000Z", "expires_at": format!("2001-01-01T00:{expires}.000Z"),
+            "max_expires_at": "2001-01-01T00:10:00.000Z", "rotate_at": format!("2001-01-01T00:{rotate}.000Z"),
+            "renewable": renewable, "revocable": "immediate", "worst_case_until": null, "account": "lh"
+        }))
+        .unwrap()
+    }
+
+    const fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn it_is_renewed_until_its_time_to_rotate() {
+        let life = Life::issued(&lease("01:30", "08:00", true), seconds(1000)).unwrap();
+        assert_eq!(life.due(seconds(0)), Due::Renew(seconds(1060)));
+        assert_eq!(life.ends(), seconds(1090));
+        let life = life.renewed(&lease("02:30", "08:00", true), seconds(1060)).unwrap();
+        assert_eq!((life.ends(), life.due(seconds(0))), (seconds(1150), Due::Renew(seconds(1120))));
+        assert_eq!(life.share_over(seconds(1105)), 0.5);
+        assert_eq!(
+            life.due(seconds(1150)),
+            Due::Rotate(seconds(1150)),
+            "renewals that fail keep nothing from being replaced"
+        );
+        // The next renewal would come after the time to rotate.
+        let life = life.renewed(&lease("09:30", "08:00", true), seconds(1470)).unwrap();
+        assert_eq!(life.due(seconds(0)), Due::Rotate(seconds(1480)));
+    }
+
+    #[test]
+    fn what_cannot_be_renewed_is_replaced_before_it_ends() {
+        let fixed = Life::issued(&lease("01:30", "01:00", false), seconds(0)).unwrap();
+        assert_eq!(fixed.due(seconds(0)), Due::Rotate(seconds(60)));
+        // A broker's time to rotate after the end is no use.
+        let late = Life::issued(&lease("01:30", "08:00", false), seconds(0)).unwrap();
+        assert_eq!(late.due(seconds(0)), Due::Rotate(seconds(90)));
+        let at_the_end = Life::issued(&lease("10:00", "08:00", true), seconds(0)).unwrap();
+        assert_eq!(at_the_end.due(seconds(0)), Due::Rotate(seconds(480)));
+    }
+
+    #[test]
+    fn a_resumed_lease_has_used_up_what_its_times_say() {
+        let wall = time("2001-01-01T00:01:00Z").unwrap();
+        let life = Life::resumed(&lease("01:30", "01:10", false), seconds(500), wall).unwrap();
+        assert_eq!((life.ends(), life.due(seconds(0))), (seconds(530), Due::Rotate(seconds(510))));
+        let over = Life::resumed(&lease("00:30", "00:20", false), seconds(500), wall).unwrap();
+        assert_eq!((over.ends(), over.share_over(seconds(500))), (seconds(500), 1.0));
+    }
+}

@@ -1,0 +1,235 @@
+//! A credential that is always there: fetched, renewed while the broker lets it, and replaced in time by another, while the
+//! one before still works.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), leasehold_client::ClientError> {
+//! use leasehold_client::{Client, ClientConfig, Credentials, Ending, Wanted};
+//!
+//! let client = Client::new(ClientConfig::from_env()?)?;
+//! let orders = Credentials::keep(client, Wanted::role("orders-read"));
+//! let mut held = orders.ready().await?;
+//! loop {
+//!     // Give it to the pool: new connections log in by it from now on.
+//!     println!("generation {}: {}", held.generation, held.lease.account);
+//!     held = orders.changed(held.generation).await;
+//! #   break;
+//! }
+//! orders.close(Ending::Revoke).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod keeper;
+mod life;
+mod retiring;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::wire::{Credential, Lease, MintRequest};
+use crate::{Client, ClientError, clock};
+use life::Life;
+use retiring::Retiring;
+
+/// From this share of its life on, a credential that could be neither renewed nor replaced is cause for alarm.
+const ALARM_FROM: f64 = 0.8;
+
+/// What is to be kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The role to ask for.
+    pub role: String,
+    /// For how long, such as `15m`; the role's `ttl` unless said.
+    pub ttl: Option<String>,
+    /// Values for the role's params.
+    pub params: Option<BTreeMap<String, String>>,
+}
+
+impl Wanted {
+    /// This role, for as long as it says, without params.
+    pub fn role(role: impl Into<String>) -> Self {
+        Self { role: role.into(), ..Self::default() }
+    }
+
+    fn ask(&self, replaces: Option<&str>) -> MintRequest {
+        MintRequest { ttl: self.ttl.clone(), params: self.params.clone(), replaces: replaces.map(str::to_owned) }
+    }
+}
+
+/// One credential with its lease: all of it belongs together and is replaced whole.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// Counts the credentials that took each other's place. A renewal is no new generation: only the lease's end moves.
+    pub generation: u64,
+    /// The lease, as the broker last told it.
+    pub lease: Lease,
+    /// What it is about.
+    pub credential: Arc<Credential>,
+    life: Life,
+}
+
+impl Held {
+    /// A credential that an earlier process has fetched and kept.
+    ///
+    /// # Errors
+    /// [`ClientError::Setting`] when the lease's times cannot be read.
+    pub fn resumed(generation: u64, lease: Lease, credential: Credential) -> Result<Self, ClientError> {
+        let life = Life::resumed(&lease, clock::boot(), clock::wall())
+            .ok_or_else(|| ClientError::setting("lease", "its times cannot be read"))?;
+        Ok(Self { generation, lease, credential: Arc::new(credential), life })
+    }
+
+    /// How long it still lives, by what the broker last told.
+    pub fn time_left(&self) -> Duration {
+        self.life.ends().saturating_sub(clock::boot())
+    }
+}
+
+/// How keeping one goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Why it could not be fetched, renewed or replaced the last time; `None`: it could.
+    pub last_error: Option<String>,
+    /// How many tries in a row have failed.
+    pub failures: u32,
+    /// The lease has ended before its time (`revoked`, `expired`), and there is no other yet.
+    pub ended: bool,
+    /// Four fifths of its life are over, and it was neither renewed nor replaced.
+    pub alarm: bool,
+}
+
+/// What becomes of the leases when they are no longer kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// They end by themselves, or another process goes on with them.
+    Leave,
+    /// They are revoked now.
+    Revoke,
+}
+
+/// Keeps one credential alive in a task of its own, until it is closed or dropped.
+#[derive(Debug)]
+pub struct Credentials {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+/// What the handle and its task share.
+struct Shared {
+    client: Client,
+    wanted: Wanted,
+    held: watch::Sender<Option<Arc<Held>>>,
+    health: watch::Sender<Health>,
+    retiring: Mutex<Vec<Retiring>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("wanted", &self.wanted).finish_non_exhaustive()
+    }
+}
+
+impl Credentials {
+    /// Keeps what is wanted from now on. The first is fetched at once; see [`ready`](Self::ready). Needs a Tokio runtime.
+    pub fn keep(client: Client, wanted: Wanted) -> Self {
+        Self::begin(client, wanted, None)
+    }
+
+    /// Goes on with a credential that an earlier process has fetched: it is not fetched again while it is good.
+    pub fn resume(client: Client, wanted: Wanted, held: Held) -> Self {
+        Self::begin(client, wanted, Some(held))
+    }
+
+    fn begin(client: Client, wanted: Wanted, held: Option<Held>) -> Self {
+        let shared = Arc::new(Shared {
+            client,
+            wanted,
+            held: watch::Sender::new(held.map(Arc::new)),
+            health: watch::Sender::new(Health::default()),
+            retiring: Mutex::default(),
+        });
+        let task = tokio::spawn(keeper::run(Arc::clone(&shared)));
+        Self { shared, task }
+    }
+
+    /// The present one; `None` until the first was fetched.
+    pub fn current(&self) -> Option<Arc<Held>> {
+        self.shared.held.borrow().clone()
+    }
+
+    /// The present one, or the first as soon as it is there.
+    ///
+    /// # Errors
+    /// [`ClientError::NotYet`] with what the broker said, when the first try fails; it goes on being tried.
+    pub async fn ready(&self) -> Result<Arc<Held>, ClientError> {
+        let (mut held, mut health) = (self.shared.held.subscribe(), self.shared.health.subscribe());
+        loop {
+            if let Some(held) = held.borrow_and_update().clone() {
+                return Ok(held);
+            }
+            if let Some(why) = health.borrow_and_update().last_error.clone() {
+                return Err(ClientError::NotYet { role: self.shared.wanted.role.clone(), why });
+            }
+            // Neither sender goes away before we do.
+            tokio::select! {
+                _ = held.changed() => {}
+                _ = health.changed() => {}
+            }
+        }
+    }
+
+    /// The present one as soon as it is of a later generation than this; 0 waits for the first.
+    pub async fn changed(&self, after: u64) -> Arc<Held> {
+        let mut held = self.shared.held.subscribe();
+        let later = |held: &Option<Arc<Held>>| held.as_ref().is_some_and(|held| held.generation > after);
+        let found = held.wait_for(later).await.ok().and_then(|held| held.clone());
+        match found {
+            Some(held) => held,
+            // The sender lives as long as `self`.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells of every new generation and of every renewal.
+    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Held>>> {
+        self.shared.held.subscribe()
+    }
+
+    /// How it goes.
+    pub fn health(&self) -> Health {
+        let mut health = self.shared.health.borrow().clone();
+        health.alarm = self.current().is_some_and(|held| held.life.share_over(clock::boot()) >= ALARM_FROM);
+        health
+    }
+
+    /// Ends what the present one and all later took the place of: every holder has changed to generation `at_least`, and has
+    /// finished what it had begun with an older one. What cannot be ended now ends by itself.
+    pub async fn retire(&self, at_least: u64) {
+        self.shared.retire(at_least).await;
+    }
+
+    /// Stops keeping it.
+    pub async fn close(self, ending: Ending) {
+        self.task.abort();
+        if ending == Ending::Revoke {
+            self.shared.end_all().await;
+        }
+    }
+}
+
+impl Drop for Credentials {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Shared {
+    fn retiring<R>(&self, f: impl FnOnce(&mut Vec<Retiring>) -> R) -> R {
+        // A list of ids: a panic elsewhere leaves nothing to distrust.
+        f(&mut self.retiring.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

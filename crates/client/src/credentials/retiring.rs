@@ -1,0 +1,58 @@
+//! Leases whose place another has taken: they live to their end, so that whoever works with them can finish, unless it is
+//! known that nobody does any more.
+
+use std::time::Duration;
+
+use super::Shared;
+use crate::clock;
+
+/// One of them.
+pub(super) struct Retiring {
+    generation: u64,
+    lease: String,
+    /// By the boot-time clock.
+    ends: Duration,
+}
+
+impl Shared {
+    /// Notes that the present one is about to be replaced.
+    pub(super) fn note_retiring(&self) {
+        let Some(held) = self.held.borrow().clone() else { return };
+        let now = clock::boot();
+        self.retiring(|all| {
+            all.retain(|one| one.ends > now);
+            all.push(Retiring { generation: held.generation, lease: held.lease.id.clone(), ends: held.life.ends() });
+        });
+    }
+
+    /// Ends those of generations before `at_least`.
+    pub(super) async fn retire(&self, at_least: u64) {
+        let at_least = at_least.min(self.held.borrow().as_ref().map_or(0, |held| held.generation));
+        let ids: Vec<String> = self.retiring(|all| {
+            let (over, kept) = std::mem::take(all).into_iter().partition(|one| one.generation < at_least);
+            *all = kept;
+            Vec::<Retiring>::into_iter(over).map(|one| one.lease).collect()
+        });
+        self.end(ids).await;
+    }
+
+    /// Ends all that are held.
+    pub(super) async fn end_all(&self) {
+        let mut ids: Vec<String> = self.retiring(|all| all.drain(..).map(|one| one.lease).collect());
+        ids.extend(self.held.borrow().as_ref().map(|held| held.lease.id.clone()));
+        self.end(ids).await;
+    }
+
+    async fn end(&self, ids: Vec<String>) {
+        for id in ids {
+            match self.client.revoke(&id).await {
+                // Gone already, and perhaps from the record, too.
+                Ok(_) => {}
+                Err(error) if error.status() == Some(404) => {}
+                Err(error) => {
+                    tracing::warn!(lease = %id, %error, "the lease could not be revoked, and is left to end by itself");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! A running service is supplied for ever: the handle that it embeds, and the agent beside it.
+
+mod handle;

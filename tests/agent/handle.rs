@@ -1,0 +1,107 @@
+//! `Credentials`, as a service embeds it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_client::wire::{Credential, DatabaseCredential};
+use leasehold_client::{Credentials, Ending, Held, Wanted};
+use leasehold_testkit::{PgFixture, Session, distribution, wait_until};
+use secrecy::ExposeSecret;
+
+use crate::stage::{BILLING, OPERATOR, ROLE, Rights, SOON, Stage, end};
+
+/// Renewed up to 6 s, and replaced by another 2 s or less before that.
+const LIFE: &str = "ttl = \"3s\"\nmax_ttl = \"6s\"\noverlap = \"1s\"";
+
+async fn stage(life: &str) -> Stage {
+    Stage::new(PgFixture::shared(distribution()).await, Rights::CreateRole).await.with_target(life)
+}
+
+fn login(held: &Held) -> &DatabaseCredential {
+    let Credential::Database(login) = &*held.credential else { panic!("no login of a database") };
+    login
+}
+
+async fn session(stage: &Stage, held: &Held) -> Session {
+    let login = login(held);
+    stage.pg.session(&login.username, login.password.expose_secret()).await
+}
+
+async fn next(kept: &Credentials, after: u64) -> Arc<Held> {
+    tokio::time::timeout(SOON, kept.changed(after)).await.expect("another generation")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_renewed_then_replaced_and_the_old_one_works_until_its_end() {
+    let stage = stage(LIFE).await;
+    let broker = stage.broker().await;
+    let kept = Credentials::keep(stage.client(&broker, BILLING), Wanted::role(ROLE));
+    let first = kept.ready().await.expect("a credential");
+    assert_eq!((first.generation, kept.health().last_error), (1, None));
+    let mut changes = kept.subscribe();
+    changes.borrow_and_update();
+    changes.changed().await.expect("a renewal");
+    let renewed = changes.borrow_and_update().clone().expect("it is held");
+    assert_eq!((renewed.generation, &renewed.lease.id), (1, &first.lease.id), "a renewal is no new generation");
+    assert!(renewed.lease.expires_at > first.lease.expires_at);
+
+    let second = next(&kept, 1).await;
+    assert_ne!(second.lease.id, first.lease.id);
+    session(&stage, &second).await;
+    session(&stage, &first).await;
+    let over = stage.over(&broker, &first.lease.id).await;
+    assert_eq!(end(&over), ("revoked", Some("expiry")), "nobody ended it early");
+    let third = next(&kept, 2).await;
+
+    // All have changed to it: the one before needs not wait for its end.
+    kept.retire(3).await;
+    let over = stage.over(&broker, &second.lease.id).await;
+    assert_eq!(end(&over), ("revoked", Some("caller")));
+    assert!(session(&stage, &third).await.is_alive().await);
+    kept.close(Ending::Revoke).await;
+    assert_eq!(end(&stage.over(&broker, &third.lease.id).await), ("revoked", Some("caller")));
+    stage.quiet(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_an_operator_ends_is_replaced_within_seconds() {
+    let stage = stage("ttl = \"10m\"").await;
+    let broker = stage.broker().await;
+    let kept = Credentials::keep(stage.client(&broker, BILLING), Wanted::role(ROLE));
+    let first = kept.ready().await.expect("a credential");
+    stage.client(&broker, OPERATOR).revoke(&first.lease.id).await.expect("a revocation");
+    let second = tokio::time::timeout(Duration::from_secs(20), kept.changed(1)).await.expect("long before its end");
+    assert!(session(&stage, &second).await.is_alive().await);
+    wait_until(SOON, "all to be well again", || async { kept.health() == leasehold_client::Health::default() }).await;
+    kept.close(Ending::Revoke).await;
+    stage.quiet(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_broker_is_away_the_old_one_serves_and_the_alarm_is_given() {
+    let stage = stage(LIFE).await;
+    let mut broker = stage.broker().await;
+    let kept = Credentials::keep(stage.client(&broker, BILLING), Wanted::role(ROLE));
+    let first = kept.ready().await.expect("a credential");
+    broker.kill().await.expect("kill the broker");
+    wait_until(SOON, "the alarm", || async { kept.health().alarm }).await;
+    let health = kept.health();
+    assert!(health.last_error.as_deref().is_some_and(|why| why.contains("cannot reach the broker")), "{health:?}");
+    assert_eq!(kept.current().expect("still there").lease.id, first.lease.id);
+    drop(kept);
+    broker.restart().await.expect("start it again");
+    stage.over(&broker, &first.lease.id).await;
+    stage.quiet(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_that_is_refused_is_told() {
+    let stage = stage(LIFE).await;
+    let broker = stage.broker().await;
+    let kept = Credentials::keep(stage.client(&broker, BILLING), Wanted::role("unheard-of"));
+    let error = kept.ready().await.expect_err("there is no such role");
+    let text = error.to_string();
+    assert!(text.contains("no credential of the role unheard-of yet") && text.contains("403"), "{text}");
+    kept.close(Ending::Revoke).await;
+    stage.quiet(&broker).await;
+}
