@@ -1,5 +1,6 @@
 //! Leasehold: a dynamic credential broker. `docs/ARCHITECTURE.md` tells how the parts fit together.
 
+pub mod agent;
 pub mod api;
 pub mod audit;
 pub mod cli;
@@ -10,5 +11,6 @@ pub mod lease;
 pub mod limits;
 pub mod policy;
 pub mod seal;
+pub mod socket;
 pub mod store;
 pub mod telemetry;

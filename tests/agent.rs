@@ -1,3 +1,5 @@
 //! A running service is supplied for ever: the handle that it embeds, and the agent beside it.
 
 mod handle;
+mod process;
+mod running;

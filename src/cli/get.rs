@@ -6,11 +6,11 @@ use leasehold_client::wire::MintRequest;
 use zeroize::Zeroizing;
 
 use super::connect::ConnectArgs;
-use super::credential::{self, Login};
 use super::exit;
-use super::format::{Format, formatted, readable, whole_json};
+use super::format::{Format, readable};
 use super::output::{self, Output};
 use super::value::AskArgs;
+use crate::agent::forms::{self, Login, formed, whole_json};
 
 /// `leasehold get ROLE`.
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,7 @@ async fn get(
 ) -> anyhow::Result<()> {
     let issued = client.mint(role, ask).await?;
     let id = issued.lease.id.clone();
-    let printed = credential::open(issued).and_then(|(lease, login)| print(role, &lease, &login, format, output));
+    let printed = forms::open(&issued.credential).and_then(|login| print(role, &issued.lease, &login, format, output));
     if let Err(error) = printed {
         // Nobody has it, so nobody would end it before its time.
         let ended = client.revoke(&id).await;
@@ -68,7 +68,7 @@ fn print(
     output: Output,
 ) -> anyhow::Result<()> {
     let text: Zeroizing<String> = match (format, output) {
-        (Some(format), _) => formatted(format, role, lease, login)?,
+        (Some(format), _) => formed(format.form(), role, lease, login)?,
         (None, Output::Json) => whole_json(lease, login)?,
         (None, Output::Table) => readable(lease, login),
     };

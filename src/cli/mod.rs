@@ -1,6 +1,7 @@
 //! The command line: one file per command. All but `serve`, `check`, `store`, `dev`, `audit` and `identity` talk to a broker, through
 //! the client.
 
+mod agent;
 mod audit;
 mod block;
 mod broker;
@@ -8,7 +9,6 @@ mod check;
 mod completions;
 mod config;
 mod connect;
-mod credential;
 mod dev;
 pub mod exit;
 mod explain;
@@ -26,7 +26,6 @@ mod serve;
 mod store;
 mod target;
 mod value;
-mod variables;
 
 use clap::{Parser, Subcommand};
 
@@ -55,6 +54,8 @@ enum Command {
     Get(get::GetArgs),
     /// Start a program with credentials in its environment; they are renewed while it runs and revoked when it ends.
     Run(run::RunArgs),
+    /// Keep a running service supplied with credentials.
+    Agent(agent::AgentArgs),
     /// See, renew and end leases.
     #[command(subcommand)]
     Lease(lease::LeaseCommand),
@@ -100,6 +101,7 @@ impl Cli {
             Command::Dev(args) => dev::run(args).await.map(|()| 0),
             Command::Get(args) => get::run(args, output).await,
             Command::Run(args) => run::run(args).await,
+            Command::Agent(args) => agent::run(args, output).await,
             Command::Lease(command) => lease::run(command, output).await,
             Command::Role(command) => role::run(command, output).await,
             Command::Explain(args) => explain::run(args, output).await,

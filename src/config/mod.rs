@@ -8,7 +8,7 @@ mod grants;
 mod identity;
 mod reload;
 mod seal;
-mod section;
+pub(crate) mod section;
 mod server;
 mod store;
 mod targets;
@@ -91,6 +91,22 @@ pub fn load(path: &Path, kinds: &[&dyn EngineKind], instance: &str) -> Result<Co
 /// As [`load`].
 pub fn parse(path: &Path, text: &str, kinds: &[&dyn EngineKind], instance: &str) -> Result<Config, ConfigErrors> {
     check(&Document { file: path.to_owned(), text: text.to_owned() }, kinds, instance)
+}
+
+/// Reads and checks a file that another part of the program has its own keys in. `read` is told the directory at which relative
+/// paths start; whoever answers `None` has noted why.
+///
+/// # Errors
+/// Everything that is wrong with the file, in its order.
+pub(crate) fn read_file<T>(path: &Path, read: impl FnOnce(Section<'_>, &Path) -> Option<T>) -> Result<T, ConfigErrors> {
+    let document = Document::read(path)?;
+    let (table, places) = document.parse()?;
+    let base = std::path::absolute(&document.file).unwrap_or_else(|_| document.file.clone());
+    let problems = Problems::new(&document, &places);
+    let found = read(Section::root(&problems, &table), base.parent().unwrap_or(Path::new("/")));
+    problems.finish()?;
+    let nothing = || ConfigError::new(document.file.clone(), Some(1), "", "is not a whole configuration").into();
+    found.ok_or_else(nothing)
 }
 
 fn check(document: &Document, kinds: &[&dyn EngineKind], instance: &str) -> Result<Config, ConfigErrors> {

@@ -19,7 +19,7 @@ const DURATION_DAYS_MAX: u64 = 3650;
 const NAME_BYTES_MAX: usize = 64;
 
 /// What is wrong so far.
-pub(super) struct Problems<'a> {
+pub(crate) struct Problems<'a> {
     file: PathBuf,
     places: &'a Places,
     list: RefCell<Vec<ConfigError>>,
@@ -31,47 +31,47 @@ impl<'a> Problems<'a> {
     }
 
     /// Notes that `key`, counted from the root, is wrong.
-    pub(super) fn add(&self, key: &str, why: &str) {
+    pub(crate) fn add(&self, key: &str, why: &str) {
         let line = Some(self.places.line(key));
         self.list.borrow_mut().push(ConfigError::new(self.file.clone(), line, key, why));
     }
 
     /// Refuses the file if anything was noted.
-    pub(super) fn finish(self) -> Result<(), ConfigErrors> {
+    pub(crate) fn finish(self) -> Result<(), ConfigErrors> {
         ConfigErrors::check(self.list.into_inner())
     }
 }
 
 /// A value with the key that it came from.
 #[derive(Clone)]
-pub(super) struct Field<'a, T> {
-    pub(super) value: T,
-    pub(super) key: String,
+pub(crate) struct Field<'a, T> {
+    pub(crate) value: T,
+    pub(crate) key: String,
     problems: &'a Problems<'a>,
 }
 
 impl<T> Field<'_, T> {
     /// Notes that it is wrong.
-    pub(super) fn wrong(&self, why: impl AsRef<str>) {
+    pub(crate) fn wrong(&self, why: impl AsRef<str>) {
         self.problems.add(&self.key, why.as_ref());
     }
 
     /// What `read` makes of it; an error is noted.
-    pub(super) fn read<U, E: ToString>(&self, read: impl FnOnce(&T) -> Result<U, E>) -> Option<U> {
+    pub(crate) fn read<U, E: ToString>(&self, read: impl FnOnce(&T) -> Result<U, E>) -> Option<U> {
         read(&self.value).map_err(|e| self.wrong(e.to_string())).ok()
     }
 }
 
 impl<'a> Field<'a, &'a DeValue<'a>> {
     /// The table that it holds.
-    pub(super) fn section(&self) -> Option<Section<'a>> {
+    pub(crate) fn section(&self) -> Option<Section<'a>> {
         let table = self.value.as_table()?;
         Some(Section { problems: self.problems, table, key: self.key.clone(), asked: RefCell::default() })
     }
 }
 
 /// A table being read.
-pub(super) struct Section<'a> {
+pub(crate) struct Section<'a> {
     problems: &'a Problems<'a>,
     table: &'a DeTable<'a>,
     key: String,
@@ -81,12 +81,12 @@ pub(super) struct Section<'a> {
 static EMPTY: LazyLock<DeTable<'static>> = LazyLock::new(DeTable::new);
 
 impl<'a> Section<'a> {
-    pub(super) fn root(problems: &'a Problems<'a>, table: &'a DeTable<'a>) -> Self {
+    pub(crate) fn root(problems: &'a Problems<'a>, table: &'a DeTable<'a>) -> Self {
         Self { problems, table, key: String::new(), asked: RefCell::default() }
     }
 
     /// Notes that `key`, counted from this table, is wrong. An empty key is the table itself.
-    pub(super) fn wrong(&self, key: &str, why: impl AsRef<str>) {
+    pub(crate) fn wrong(&self, key: &str, why: impl AsRef<str>) {
         // Not `join`: an engine's `password.file` is a path already.
         let path = match (self.key.as_str(), key) {
             (table, "") => table.to_owned(),
@@ -97,40 +97,40 @@ impl<'a> Section<'a> {
     }
 
     /// Notes what an engine found wrong.
-    pub(super) fn refused(&self, error: &SettingError) {
+    pub(crate) fn refused(&self, error: &SettingError) {
         self.wrong(&error.key, &error.why);
     }
 
     /// Whether `key` is there, whatever its type.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
     /// Notes an error unless `key` is there. `what` says what belongs there.
-    pub(super) fn require(&self, key: &str, what: &str) {
+    pub(crate) fn require(&self, key: &str, what: &str) {
         if !self.has(key) {
             self.wrong(key, format!("is missing: {what}"));
         }
     }
 
     /// Refuses `key` with the reason that a later version will know it: to ignore it would be to promise it.
-    pub(super) fn later(&self, key: &'static str, what: &str) {
+    pub(crate) fn later(&self, key: &'static str, what: &str) {
         self.asked.borrow_mut().push(key);
         if self.has(key) {
             self.wrong(key, format!("{what} is not supported by this version yet; remove the key"));
         }
     }
 
-    pub(super) fn string(&self, key: &'static str) -> Option<Field<'a, &'a str>> {
+    pub(crate) fn string(&self, key: &'static str) -> Option<Field<'a, &'a str>> {
         self.field(key, "a string", DeValue::as_str)
     }
 
-    pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
+    pub(crate) fn flag(&self, key: &'static str) -> Option<bool> {
         self.field(key, "true or false", DeValue::as_bool).map(|f| f.value)
     }
 
     /// A path; a relative one starts at `base`.
-    pub(super) fn path(&self, key: &'static str, base: &std::path::Path) -> Option<PathBuf> {
+    pub(crate) fn path(&self, key: &'static str, base: &std::path::Path) -> Option<PathBuf> {
         let text = self.string(key)?;
         if text.value.is_empty() || text.value.contains('\0') {
             text.wrong("must be a path");
@@ -139,7 +139,7 @@ impl<'a> Section<'a> {
         Some(base.join(text.value))
     }
 
-    pub(super) fn duration(&self, key: &'static str) -> Option<Duration> {
+    pub(crate) fn duration(&self, key: &'static str) -> Option<Duration> {
         let text = self.field(key, "a duration in quotes such as \"15m\"", DeValue::as_str)?;
         let duration = text.read(|text| {
             humantime::parse_duration(text).map_err(|e| format!("must be a duration such as \"90s\" or \"1h30m\": {e}"))
@@ -152,12 +152,12 @@ impl<'a> Section<'a> {
     }
 
     /// A name: one that can stand in paths, metrics and logs without quoting.
-    pub(super) fn name(&self, key: &'static str) -> Option<Field<'a, &'a str>> {
+    pub(crate) fn name(&self, key: &'static str) -> Option<Field<'a, &'a str>> {
         self.string(key).filter(|f| f.read(|name| check_name(name)).is_some())
     }
 
     /// A list of strings; `None` also when one of them is none.
-    pub(super) fn strings(&self, key: &'static str) -> Option<Field<'a, Vec<Field<'a, &'a str>>>> {
+    pub(crate) fn strings(&self, key: &'static str) -> Option<Field<'a, Vec<Field<'a, &'a str>>>> {
         let list = self.field(key, "a list of strings", DeValue::as_array)?;
         let items: Option<Vec<_>> = list
             .value
@@ -178,7 +178,7 @@ impl<'a> Section<'a> {
     }
 
     /// Where a secret is: `{ file = "…" }` or `{ env = "…" }`; a relative path starts at `base`.
-    pub(super) fn secret(&self, key: &'static str, base: &std::path::Path) -> Option<SecretSource> {
+    pub(crate) fn secret(&self, key: &'static str, base: &std::path::Path) -> Option<SecretSource> {
         let table = self.section(key)?;
         let file = table.path("file", base).map(SecretSource::File);
         let env = table.string("env").map(|name| SecretSource::Env(name.value.to_owned()));
@@ -194,13 +194,13 @@ impl<'a> Section<'a> {
     }
 
     /// The table `key`.
-    pub(super) fn section(&self, key: &'static str) -> Option<Section<'a>> {
+    pub(crate) fn section(&self, key: &'static str) -> Option<Section<'a>> {
         let table = self.field(key, "a table", DeValue::as_table)?;
         Some(Section { problems: self.problems, table: table.value, key: table.key, asked: RefCell::default() })
     }
 
     /// The table `key`, or an empty one, so that its defaults hold.
-    pub(super) fn section_or_empty(&self, key: &'static str) -> Section<'a> {
+    pub(crate) fn section_or_empty(&self, key: &'static str) -> Section<'a> {
         self.section(key).unwrap_or_else(|| Section {
             problems: self.problems,
             table: &EMPTY,
@@ -210,7 +210,7 @@ impl<'a> Section<'a> {
     }
 
     /// The tables `[[key]]`.
-    pub(super) fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
+    pub(crate) fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
         let wanted = format!("a list of tables: [[{key}]]");
         let Some(list) = self.field(key, &wanted, DeValue::as_array) else { return Vec::new() };
         let items = list.value.iter().enumerate().filter_map(|(n, item)| {
@@ -227,13 +227,13 @@ impl<'a> Section<'a> {
     }
 
     /// Every key of this table with its value: for tables whose keys are names.
-    pub(super) fn entries(&self) -> Vec<(&'a str, Field<'a, &'a DeValue<'a>>)> {
+    pub(crate) fn entries(&self) -> Vec<(&'a str, Field<'a, &'a DeValue<'a>>)> {
         let entry = |key: &'a str, value| (key, Field { value, key: join(&self.key, key), problems: self.problems });
         self.table.iter().map(|(key, value)| entry(key.get_ref().as_ref(), value.get_ref())).collect()
     }
 
     /// Every key of this table with the table that it holds; wrong names and other values are noted and left out.
-    pub(super) fn named_sections(&self) -> Vec<(&'a str, Section<'a>)> {
+    pub(crate) fn named_sections(&self) -> Vec<(&'a str, Section<'a>)> {
         let section = |(name, field): (&'a str, Field<'a, &'a DeValue<'a>>)| {
             field.read(|_| check_name(name))?;
             let table = field.read(|v| v.as_table().ok_or_else(|| value::expected("a table", v)))?;
@@ -243,14 +243,40 @@ impl<'a> Section<'a> {
     }
 
     /// The keys that nobody asked for: an engine's.
-    pub(super) fn rest(&self) -> Settings {
+    pub(crate) fn rest(&self) -> Settings {
         let asked = self.asked.borrow();
         let entries = self.entries().into_iter().filter(|(key, _)| !asked.contains(key));
         entries.filter_map(|(key, field)| Some((key.to_owned(), field.read(|v| value::to_json(v))?))).collect()
     }
 
+    /// A list of whole numbers from 0 to `max`; `None` also when one of them is none.
+    pub(crate) fn integers(&self, key: &'static str, max: u64) -> Option<Vec<u64>> {
+        let list = self.field(key, "a list of whole numbers", DeValue::as_array)?;
+        let read = |item: &toml::Spanned<DeValue<'_>>| {
+            let number = item.get_ref().as_integer().and_then(value::to_u64);
+            number.filter(|number| *number <= max)
+        };
+        let numbers: Option<Vec<u64>> = list.value.iter().map(read).collect();
+        list.read(|_| numbers.ok_or_else(|| format!("must be whole numbers from 0 to {max}")))
+    }
+
+    /// A table of texts by name.
+    pub(crate) fn strings_by_name(&self) -> Option<std::collections::BTreeMap<String, String>> {
+        let text = |(name, field): (&'a str, Field<'a, &'a DeValue<'a>>)| {
+            let text = field.read(|v| v.as_str().ok_or_else(|| value::expected("a string", v)))?;
+            Some((name.to_owned(), text.to_owned()))
+        };
+        let all: Vec<_> = self.entries().into_iter().map(text).collect();
+        all.into_iter().collect()
+    }
+
     /// Refuses the keys that nobody asked for.
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
+        self.finish_here();
+    }
+
+    /// The same for a table of which more is to be said.
+    pub(crate) fn finish_here(&self) {
         let asked = self.asked.borrow();
         for (key, field) in self.entries() {
             if !asked.contains(&key) {
@@ -274,7 +300,7 @@ impl<'a> Section<'a> {
 }
 
 /// Says that `name` is none of `known`, and which it may have been meant to be.
-pub(super) fn unknown<'k>(what: &str, name: &str, known: impl Iterator<Item = &'k str>) -> String {
+pub(crate) fn unknown<'k>(what: &str, name: &str, known: impl Iterator<Item = &'k str>) -> String {
     match value::nearest(name, known) {
         Some(near) => format!("unknown {what}; did you mean {near}?"),
         None => format!("unknown {what}"),
@@ -282,7 +308,7 @@ pub(super) fn unknown<'k>(what: &str, name: &str, known: impl Iterator<Item = &'
 }
 
 /// Whether `name` can stand in paths, metrics and logs without quoting.
-pub(super) fn check_name(name: &str) -> Result<(), String> {
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(good) {
         return Ok(());

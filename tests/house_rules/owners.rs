@@ -7,6 +7,8 @@ const BENCHES: &str = "benches/";
 const IDENTITY: &str = "crates/identity/";
 const CLIENT: &str = "crates/client/";
 const API: &str = "src/api/";
+/// The agent's socket.
+const AGENT: &str = "src/agent/serve/";
 const CLI: &str = "src/cli/";
 /// The ops listener: health and metrics.
 const TELEMETRY: &str = "src/telemetry/";
@@ -30,14 +32,14 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &[CLI]),
     ("comfy_table", &[CLI]),
     ("jsonwebtoken", &["src/token/", CLIENT]),
-    ("axum", &[API, TELEMETRY]),
-    ("hyper", &[API, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
-    ("hyper_util", &[API, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
+    ("axum", &[API, AGENT, TELEMETRY]),
+    ("hyper", &[API, AGENT, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
+    ("hyper_util", &[API, AGENT, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
     ("http", &[API, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
     ("http_body", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
     ("http_body_util", &[API, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
     ("tokio_io_timeout", &[API]),
-    ("tower", &[API, TELEMETRY]),
+    ("tower", &[API, AGENT, TELEMETRY]),
     ("utoipa", &[API, CLIENT]),
     ("toml", &["src/config/"]),
     ("governor", &[API, "src/lease/", "src/audit/"]),

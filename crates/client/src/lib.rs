@@ -13,8 +13,9 @@
 //! # }
 //! ```
 //!
-//! [`Credentials`] keeps one alive for as long as the service runs: renewed, and replaced in time by another.
+//! [`Agent`] asks the agent on this host instead of a broker. [`Credentials`] keeps one alive for as long as the service runs: renewed, and replaced in time by another.
 
+mod agent;
 mod client;
 mod clock;
 mod config;
@@ -27,6 +28,7 @@ mod transport;
 mod way;
 pub mod wire;
 
+pub use agent::Agent;
 pub use client::Client;
 pub use config::{ClientConfig, Settings};
 pub use credentials::{Credentials, Ending, Health, Held, Wanted};

@@ -1,4 +1,4 @@
-//! The two ways to a broker: its API over mTLS, and the break-glass socket on its own host.
+//! The ways to a broker, its API over mTLS and the break-glass socket on its own host; and that to an agent on ours.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use crate::{ClientConfig, ClientError};
 pub(crate) enum Way {
     /// Its API.
     Api { to: Authority, connector: Connector, identity: Arc<Identity> },
-    /// The socket on its host, for root, who says why with every request.
-    BreakGlass { socket: PathBuf, reason: HeaderValue },
+    /// A socket on this host: an agent's, or the broker's for root, who says why with every request.
+    Socket { socket: PathBuf, reason: Option<HeaderValue> },
 }
 
 /// An open HTTP/1.1 connection: where requests go in, and the task that moves the bytes.
@@ -41,21 +41,25 @@ impl Way {
         let reason = Some(reason.trim()).filter(|reason| !reason.is_empty());
         let reason = reason.and_then(|reason| HeaderValue::from_bytes(reason.as_bytes()).ok());
         let why = "must say, on one line, why the break-glass socket is used";
-        Ok(Self::BreakGlass { socket, reason: reason.ok_or_else(|| ClientError::setting("--reason", why))? })
+        Ok(Self::Socket { socket, reason: Some(reason.ok_or_else(|| ClientError::setting("--reason", why))?) })
+    }
+
+    pub(crate) fn to_agent(socket: PathBuf) -> Self {
+        Self::Socket { socket, reason: None }
     }
 
     /// Where it leads, for errors and for the header `host`.
     pub(crate) fn place(&self) -> String {
         match self {
             Self::Api { to, .. } => to.to_string(),
-            Self::BreakGlass { socket, .. } => socket.display().to_string(),
+            Self::Socket { socket, .. } => socket.display().to_string(),
         }
     }
 
     pub(crate) fn host(&self) -> String {
         match self {
             Self::Api { to, .. } => to.to_string(),
-            Self::BreakGlass { .. } => "localhost".to_owned(),
+            Self::Socket { .. } => "localhost".to_owned(),
         }
     }
 
@@ -63,7 +67,7 @@ impl Way {
     pub(crate) fn reason(&self) -> Option<&HeaderValue> {
         match self {
             Self::Api { .. } => None,
-            Self::BreakGlass { reason, .. } => Some(reason),
+            Self::Socket { reason, .. } => reason.as_ref(),
         }
     }
 
@@ -71,7 +75,7 @@ impl Way {
     pub(crate) fn generation(&self) -> u64 {
         match self {
             Self::Api { identity, .. } => identity.generation(),
-            Self::BreakGlass { .. } => 0,
+            Self::Socket { .. } => 0,
         }
     }
 
@@ -93,7 +97,7 @@ impl Way {
                 })?;
                 speak(stream).await.map_err(unreachable)
             }
-            Self::BreakGlass { socket, .. } => {
+            Self::Socket { socket, .. } => {
                 let stream = UnixStream::connect(socket).await.map_err(|error| unreachable(error.to_string()))?;
                 speak(stream).await.map_err(unreachable)
             }

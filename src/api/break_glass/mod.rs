@@ -3,7 +3,6 @@
 //! kernel says who is on the other side.
 
 mod gate;
-mod socket;
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -26,9 +25,9 @@ use super::middleware::{self, Around};
 use super::problem;
 use super::routes::{self, Api};
 use crate::lease::Broker;
+use crate::socket::Socket;
 use crate::telemetry::metrics::Metrics;
 use gate::{Gate, OtherSide};
-use socket::Socket;
 
 /// Connections of root at once: a few people with a few terminals.
 const CONNECTIONS_MAX: usize = 16;
@@ -64,7 +63,7 @@ impl BreakGlass {
         broker: &Arc<Broker>,
         metrics: &Arc<Metrics>,
     ) -> anyhow::Result<Self> {
-        let socket = Socket::bind(path).await?;
+        let socket = Socket::bind("break_glass.socket", path, 0o600).await?;
         let domain = identity.spiffe_id().trust_domain().clone();
         let gate = Gate { broker: broker.clone(), metrics: metrics.clone(), id: domain.id("/leasehold/break-glass")? };
         // Its own bound: a storm on the API must not close this door.

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::super::output::safe;
-use super::super::variables::Variable;
+use crate::agent::forms::variables::Variable;
 
 /// The shell's exit codes for a program that is not there, or cannot be started (POSIX 2.8.2).
 const NOT_FOUND: u8 = 127;

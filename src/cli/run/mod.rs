@@ -10,10 +10,10 @@ use leasehold_client::Client;
 use leasehold_client::wire::MintRequest;
 
 use super::connect::ConnectArgs;
-use super::credential;
 use super::exit::Usage;
 use super::value::AskArgs;
-use super::variables::{self, Variable};
+use crate::agent::forms;
+use crate::agent::forms::variables::{self, Variable};
 use child::Signals;
 use keep::Kept;
 
@@ -66,7 +66,7 @@ async fn fetch_and_run(
         let issued = client.mint(role, ask).await?;
         let id = issued.lease.id.clone();
         kept.add(&issued.lease);
-        let (_, login) = credential::open(issued)?;
+        let login = forms::open(&issued.credential)?;
         let own = variables::of(&id, &login).into_iter().map(|(name, value)| (format!("{prefix}{name}"), value));
         environment.extend(own);
         if let Some(code) = signals.ended_before_start() {

@@ -214,6 +214,11 @@ impl Credentials {
 
     /// Stops keeping it.
     pub async fn close(self, ending: Ending) {
+        self.end(ending).await;
+    }
+
+    /// The same for one that is shared: it is renewed and replaced no more.
+    pub async fn end(&self, ending: Ending) {
         self.task.abort();
         if ending == Ending::Revoke {
             self.shared.end_all().await;

@@ -4,6 +4,7 @@
 //! them, so that an older client understands a newer broker. Times are RFC 3339 in UTC with three digits
 //! (`2026-01-02T03:04:05.678Z`), durations are texts such as `90s` or `1h30m`.
 
+mod agent;
 mod brokers;
 mod credential;
 mod custody;
@@ -16,6 +17,7 @@ mod role;
 mod secret;
 mod unique;
 
+pub use agent::{AckRequest, AgentStatus, Supplied, SupplyStatus};
 pub use brokers::{BlockEntry, BlockList, BlockRequest, BlockResponse, BrokerEntry, BrokerList};
 pub(crate) use credential::CredentialMembers;
 pub use credential::{Credential, CredentialError, DatabaseCredential};

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::credential::Login;
+use super::Login;
 
 /// What libpq reads from the environment for options that a URL carries in its query.
 const PG_OPTIONS: [(&str, &str); 6] = [

@@ -1,5 +1,4 @@
-//! The socket's file: made for root and the broker alone, in a directory that nobody else can write, in the place of one
-//! that nobody listens on any more.
+//! The file of a Unix socket: in a directory that nobody else can write, in the place of one that nobody listens on any more.
 
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
@@ -10,27 +9,28 @@ use anyhow::{Context, bail};
 use tokio::net::{UnixListener, UnixStream};
 
 /// Made under this name and then moved, so that it never stands in its place with another mode, and never is away.
-const FRESH: &str = ".bg";
+const FRESH: &str = ".fresh";
 
 /// A bound socket. Its file goes with it.
-pub(super) struct Socket {
+pub struct Socket {
+    /// Where connections come in.
     pub listener: UnixListener,
     path: PathBuf,
-    /// Device and inode: what stands in its place later may be another broker's.
+    /// Device and inode: what stands in its place later may be another process's.
     made: (u64, u64),
 }
 
 impl Socket {
-    /// Binds it.
+    /// Binds it, with this mode.
     ///
     /// # Errors
-    /// When others than the broker's user and root could write in its directory, when something else stands in its place,
-    /// or when another broker listens there.
-    pub(super) async fn bind(path: &Path) -> anyhow::Result<Self> {
-        Self::try_bind(path).await.with_context(|| format!("break_glass.socket {}", path.display()))
+    /// When others than our user and root could write in its directory, when something else stands in its place, or when
+    /// another process listens there. They begin with `key`, where the path was configured.
+    pub async fn bind(key: &str, path: &Path, mode: u32) -> anyhow::Result<Self> {
+        Self::try_bind(path, mode).await.with_context(|| format!("{key} {}", path.display()))
     }
 
-    async fn try_bind(path: &Path) -> anyhow::Result<Self> {
+    async fn try_bind(path: &Path, mode: u32) -> anyhow::Result<Self> {
         let dir = path.parent().context("is not the path of a file")?;
         check_directory(dir)?;
         check_free(path).await?;
@@ -40,14 +40,14 @@ impl Socket {
             _ => {}
         }
         let listener = UnixListener::bind(&fresh).context("cannot be made")?;
-        fs::set_permissions(&fresh, Permissions::from_mode(0o600)).context("cannot be given its mode")?;
+        fs::set_permissions(&fresh, Permissions::from_mode(mode)).context("cannot be given its mode")?;
         fs::rename(&fresh, path).context("cannot be put in its place")?;
         let made = identity_of(path).context("cannot be looked at")?;
         Ok(Self { listener, path: path.to_owned(), made })
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -64,13 +64,13 @@ fn identity_of(path: &Path) -> std::io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
-/// Whoever can write in the directory can put a socket of his own in this one's place, and be taken for the broker.
+/// Whoever can write in the directory can put a socket of his own in this one's place, and be taken for us.
 fn check_directory(dir: &Path) -> anyhow::Result<()> {
     let there = fs::metadata(dir).with_context(|| format!("its directory {} cannot be used", dir.display()))?;
-    let broker = rustix::process::geteuid().as_raw();
-    if !there.is_dir() || ![0, broker].contains(&there.uid()) || there.mode() & 0o022 != 0 {
+    let us = rustix::process::geteuid().as_raw();
+    if !there.is_dir() || ![0, us].contains(&there.uid()) || there.mode() & 0o022 != 0 {
         bail!(
-            "its directory {} must belong to the broker's user or to root, and nobody else may write in it (mode {:04o} \
+            "its directory {} must belong to our user or to root, and nobody else may write in it (mode {:04o} \
              now): put it right, or name another socket",
             dir.display(),
             there.mode() & 0o7777
@@ -84,7 +84,7 @@ async fn check_free(path: &Path) -> anyhow::Result<()> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e).context("cannot be looked at"),
         Ok(there) if !there.file_type().is_socket() => bail!("something else stands there, which is left alone"),
-        Ok(_) if UnixStream::connect(path).await.is_ok() => bail!("another broker listens there"),
+        Ok(_) if UnixStream::connect(path).await.is_ok() => bail!("another process listens there"),
         Ok(_) => Ok(()),
     }
 }
@@ -92,6 +92,10 @@ async fn check_free(path: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn bind(path: &Path) -> anyhow::Result<Socket> {
+        Socket::bind("break_glass.socket", path, 0o600).await
+    }
 
     fn private() -> tempfile::TempDir {
         tempfile::tempdir().unwrap()
@@ -103,11 +107,11 @@ mod tests {
         let path = dir.path().join("s.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "a crash leaves it there");
-        let socket = Socket::bind(&path).await.unwrap();
+        let socket = bind(&path).await.unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         assert!(UnixStream::connect(&path).await.is_ok());
-        let said = format!("{:#}", Socket::bind(&path).await.err().unwrap());
-        assert!(said.contains("another broker listens there"), "{said}");
+        let said = format!("{:#}", bind(&path).await.err().unwrap());
+        assert!(said.contains("another process listens there"), "{said}");
         drop(socket);
         assert!(!path.exists() && !dir.path().join(FRESH).exists());
     }
@@ -117,12 +121,12 @@ mod tests {
         let dir = private();
         let path = dir.path().join("s.sock");
         fs::write(&path, "precious").unwrap();
-        let said = format!("{:#}", Socket::bind(&path).await.err().unwrap());
+        let said = format!("{:#}", bind(&path).await.err().unwrap());
         assert!(said.contains("something else stands there"), "{said}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
-        // Another broker's socket, in the place of ours by now, stays when ours goes.
+        // Another's socket, in the place of ours by now, stays when ours goes.
         fs::remove_file(&path).unwrap();
-        let ours = Socket::bind(&path).await.unwrap();
+        let ours = bind(&path).await.unwrap();
         fs::remove_file(&path).unwrap();
         let theirs = std::os::unix::net::UnixListener::bind(&path).unwrap();
         drop(ours);
@@ -135,10 +139,10 @@ mod tests {
         let dir = private();
         for mode in [0o770, 0o707, 0o1777] {
             fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
-            let said = format!("{:#}", Socket::bind(&dir.path().join("s.sock")).await.err().unwrap());
+            let said = format!("{:#}", bind(&dir.path().join("s.sock")).await.err().unwrap());
             assert!(said.contains("nobody else may write in it"), "{mode:o}: {said}");
         }
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        assert!(Socket::bind(&dir.path().join("s.sock")).await.is_ok());
+        assert!(bind(&dir.path().join("s.sock")).await.is_ok());
     }
 }

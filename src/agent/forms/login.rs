@@ -1,39 +1,44 @@
-//! A credential laid open: the only place of the commands where a secret leaves its type. Only `get` and `run` come here.
+//! A credential laid open: the only place of commands and agent where a secret leaves its type.
 
 use anyhow::bail;
-use leasehold_client::wire::{Credential, Lease, MintResponse};
+use leasehold_client::wire::Credential;
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
 /// A credential as plain texts, wiped when dropped.
 pub struct Login {
+    /// The API's word for what it is.
     pub kind: &'static str,
+    /// The account's name.
     pub username: String,
+    /// Its password.
     pub password: Zeroizing<String>,
+    /// Host to connect to.
     pub host: String,
+    /// Port to connect to.
     pub port: u16,
+    /// Database to open.
     pub database: String,
+    /// All of it as one URL.
     pub url: Zeroizing<String>,
 }
 
 /// Lays a credential open.
 ///
 /// # Errors
-/// When it is of a kind that these commands cannot show.
-pub fn open(issued: MintResponse) -> anyhow::Result<(Lease, Login)> {
-    let MintResponse { lease, credential } = issued;
+/// When it is of a kind that has none of these forms.
+pub fn open(credential: &Credential) -> anyhow::Result<Login> {
     let kind = credential.kind();
     let Credential::Database(login) = credential else { bail!("cannot show a credential of the kind {kind}") };
-    let login = Login {
+    Ok(Login {
         kind,
-        username: login.username,
+        username: login.username.clone(),
         password: Zeroizing::new(login.password.expose_secret().to_owned()),
-        host: login.host,
+        host: login.host.clone(),
         port: login.port,
-        database: login.database,
+        database: login.database.clone(),
         url: Zeroizing::new(login.url.expose_secret().to_owned()),
-    };
-    Ok((lease, login))
+    })
 }
 
 impl Login {
@@ -47,6 +52,11 @@ impl Login {
     /// Whether PostgreSQL's own variables and files can hold it.
     pub fn is_postgres(&self) -> bool {
         self.url.starts_with("postgres://") || self.url.starts_with("postgresql://")
+    }
+
+    /// The URL's own word for the kind of database.
+    pub fn scheme(&self) -> &str {
+        self.url.split_once("://").map_or("", |(scheme, _)| scheme)
     }
 
     /// One for tests, whose every member is odd.
@@ -84,6 +94,18 @@ fn decoded(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Percent-encodes all but what is unreserved (RFC 3986 2.3).
+pub(super) fn encoded(text: &str) -> String {
+    let mut all = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => all.push(char::from(byte)),
+            byte => all.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    all
 }
 
 #[cfg(test)]

@@ -1,0 +1,91 @@
+//! Who has changed to which generation. Once every consumer works with the present one and has finished with those before, they
+//! are ended early; without consumers they live to their end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use leasehold_client::Credentials;
+
+/// The acknowledgements of one credential.
+pub struct Acks {
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The generation that each has acknowledged last.
+    by: BTreeMap<String, u64>,
+    delivered: u64,
+    last_error: Option<String>,
+}
+
+/// An acknowledgement of somebody who is no consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoConsumer;
+
+impl Acks {
+    /// Of these consumers, none of whom has said anything.
+    pub fn new(consumers: &BTreeSet<String>) -> Self {
+        let by = consumers.iter().map(|name| (name.clone(), 0)).collect();
+        Self { state: Mutex::new(State { by, delivered: 0, last_error: None }) }
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        // Counters: a panic elsewhere leaves nothing to distrust.
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes how the last delivery went.
+    pub fn note_delivery(&self, done: &anyhow::Result<()>, generation: u64) {
+        self.with(|state| match done {
+            Ok(()) => (state.delivered, state.last_error) = (generation, None),
+            Err(error) => state.last_error = Some(format!("{error:#}")),
+        });
+    }
+
+    /// The generation delivered last, and why a newer one is not.
+    pub fn delivered(&self) -> (u64, Option<String>) {
+        self.with(|state| (state.delivered, state.last_error.clone()))
+    }
+
+    /// What each consumer has acknowledged.
+    pub fn by(&self) -> BTreeMap<String, u64> {
+        self.with(|state| state.by.clone())
+    }
+
+    /// `who` works with `generation` from now on, and has finished with all before. A generation that is not there yet counts
+    /// for the present one; an older word than the last changes nothing. Whether it was heard.
+    pub async fn take(&self, who: &str, generation: u64, credentials: &Credentials) -> bool {
+        let present = credentials.current().map_or(0, |held| held.generation);
+        match self.note(who, generation.min(present)) {
+            Err(NoConsumer) => false,
+            Ok(all) => {
+                credentials.retire(all).await;
+                true
+            }
+        }
+    }
+
+    /// Notes it, and answers which generation all have changed to.
+    fn note(&self, who: &str, generation: u64) -> Result<u64, NoConsumer> {
+        self.with(|state| {
+            let acked = state.by.get_mut(who).ok_or(NoConsumer)?;
+            *acked = (*acked).max(generation);
+            Ok(state.by.values().copied().min().unwrap_or_default())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_ends_before_all_have_changed() {
+        let acks = Acks::new(&["a", "b"].map(str::to_owned).into());
+        assert_eq!(acks.note("a", 2), Ok(0));
+        assert_eq!(acks.note("b", 1), Ok(1));
+        assert_eq!(acks.note("a", 1), Ok(1), "nobody goes back");
+        assert_eq!(acks.note("b", 3), Ok(2));
+        assert_eq!(acks.note("c", 3), Err(NoConsumer));
+    }
+}

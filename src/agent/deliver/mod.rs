@@ -1,0 +1,109 @@
+//! Handing a credential on: its files are written, then whoever is to know is told.
+
+pub mod folder;
+mod hook;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_client::{Credentials, Held};
+use tokio::task::spawn_blocking;
+
+use super::acks::Acks;
+use super::config::{CredentialConfig, FileConfig};
+use super::forms;
+use folder::{Content, Folder};
+
+/// First pause after a delivery that failed; doubled each time.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// Longest such pause: a disk may become free at any time.
+const RETRY_MAX: Duration = Duration::from_secs(15);
+
+/// One credential on its way to its consumers.
+pub struct Delivery {
+    pub name: String,
+    pub config: Arc<CredentialConfig>,
+    pub credentials: Arc<Credentials>,
+    pub acks: Arc<Acks>,
+    folders: Vec<(Arc<Folder>, Vec<FileConfig>)>,
+}
+
+impl Delivery {
+    /// Takes the directories of its files.
+    ///
+    /// # Errors
+    /// As [`Folder::claim`].
+    pub fn new(
+        name: &str,
+        config: Arc<CredentialConfig>,
+        credentials: Arc<Credentials>,
+        acks: Arc<Acks>,
+    ) -> anyhow::Result<Self> {
+        let claim = |(dir, files): (&std::path::PathBuf, &Vec<FileConfig>)| {
+            Folder::claim(dir).map(|folder| (Arc::new(folder), files.clone()))
+        };
+        let folders = config.folders.iter().map(claim).collect::<anyhow::Result<_>>()?;
+        Ok(Self { name: name.to_owned(), config, credentials, acks, folders })
+    }
+
+    /// Delivers every change, until it is dropped. What cannot be delivered is tried again, for ever, unless something newer
+    /// comes.
+    pub async fn run(self) {
+        let mut changes = self.credentials.subscribe();
+        let mut told = 0;
+        let mut pause = RETRY_MIN;
+        loop {
+            let held = changes.borrow_and_update().clone();
+            let delivered = match &held {
+                Some(held) => self.deliver(held, &mut told).await,
+                None => Ok(()),
+            };
+            self.acks.note_delivery(&delivered, held.as_deref().map_or(0, |held| held.generation));
+            match delivered {
+                Ok(()) => {
+                    pause = RETRY_MIN;
+                    if changes.changed().await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(credential = %self.name, error = format!("{error:#}"), again_in = ?pause, "the credential cannot be delivered");
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_MAX),
+                        _ = changes.changed() => pause = RETRY_MIN,
+                    }
+                }
+            }
+        }
+    }
+
+    /// `told`: the generation of which all hooks have heard.
+    async fn deliver(&self, held: &Held, told: &mut u64) -> anyhow::Result<()> {
+        for (folder, files) in &self.folders {
+            let contents = self.contents(held, files)?;
+            let folder = folder.clone();
+            spawn_blocking(move || folder.put(&contents)).await??;
+        }
+        if *told == held.generation {
+            return Ok(());
+        }
+        for hook in &self.config.on_change {
+            hook::call(&hook.deed, &self.name, held.generation).await?;
+            if let Some(who) = &hook.acks {
+                self.acks.take(who, held.generation, &self.credentials).await;
+            }
+        }
+        *told = held.generation;
+        tracing::info!(credential = %self.name, generation = held.generation, "the credential is delivered");
+        Ok(())
+    }
+
+    fn contents(&self, held: &Held, files: &[FileConfig]) -> anyhow::Result<Vec<Content>> {
+        let login = forms::open(&held.credential)?;
+        let content = |file: &FileConfig| {
+            let text = forms::formed(file.form, &self.name, &held.lease, &login)?;
+            Ok(Content { name: file.name.clone(), text, mode: file.mode })
+        };
+        files.iter().map(content).collect()
+    }
+}

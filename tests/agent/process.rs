@@ -1,0 +1,138 @@
+//! A real `leasehold agent` as a child process.
+
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use leasehold_client::wire::{Supplied, SupplyStatus};
+use leasehold_client::{Agent, ClientError};
+use leasehold_testkit::{Svid, wait_until};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::ground::{PROGRAM, SOON};
+
+/// One that runs, in a directory of its own. Dropping it kills it.
+pub struct AgentProcess {
+    pub dir: TempDir,
+    child: Option<Child>,
+}
+
+impl AgentProcess {
+    /// Starts one that works by this SVID for the broker at `addr`; `more` is what else its configuration says, in which DIR
+    /// is its directory.
+    pub async fn start(addr: &str, svid: &Svid, more: &str) -> Self {
+        let mut agent = Self::idle();
+        agent.configure(addr, svid, more);
+        agent.launch().await;
+        agent
+    }
+
+    /// One that is not started yet.
+    pub fn idle() -> Self {
+        Self { dir: tempfile::tempdir().expect("a directory"), child: None }
+    }
+
+    pub fn configure(&self, addr: &str, svid: &Svid, more: &str) {
+        let Svid { cert, key, bundle, .. } = svid;
+        let dir = self.dir.path().display().to_string();
+        let text = format!(
+            "addr = \"{addr}\"\nsvid = {{ cert = {cert:?}, key = {key:?} }}\nbundle = {bundle:?}\n\
+             socket = {{ path = \"agent.sock\", uids = [{}] }}\n{}",
+            geteuid().as_raw(),
+            more.replace("DIR", &dir)
+        );
+        fs::write(self.config(), text).expect("write agent.toml");
+    }
+
+    /// Starts it, again or for the first time, and waits until it answers.
+    pub async fn launch(&mut self) {
+        let log = File::options().append(true).create(true).open(self.log_path()).expect("a log");
+        let child = self.command().stderr(log).spawn().expect("start the agent");
+        self.child = Some(child);
+        let agent = self.client();
+        wait_until(SOON, "the agent to answer", || async { agent.status().await.is_ok() }).await;
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(["agent", "--config"]).arg(self.config());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// Starts it and waits until it has ended: for configurations that it must refuse. Answers what it said.
+    pub async fn refused(&self) -> (ExitStatus, String) {
+        let ended = self.command().stderr(Stdio::piped()).output();
+        let ended = tokio::time::timeout(SOON, ended).await.expect("it ends").expect("it starts");
+        (ended.status, String::from_utf8_lossy(&ended.stderr).into_owned())
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("agent.toml")
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.path("agent.log")
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).expect("its log")
+    }
+
+    pub fn client(&self) -> Agent {
+        Agent::at(self.path("agent.sock"))
+    }
+
+    pub async fn status(&self, name: &str) -> SupplyStatus {
+        self.client().status().await.expect("a status").credentials.remove(name).expect("it keeps this one")
+    }
+
+    /// The present credential, or the first as soon as it is there.
+    pub async fn first(&self, name: &str) -> Supplied {
+        self.after(name, 0).await
+    }
+
+    /// The next one after this generation.
+    pub async fn after(&self, name: &str, generation: u64) -> Supplied {
+        let client = self.client();
+        let wait = std::time::Duration::from_secs(5);
+        for _ in 0..12 {
+            match client.credential_after(name, generation, wait).await {
+                Ok(supplied) if supplied.generation > generation => return supplied,
+                Ok(_) => {}
+                Err(ClientError::Problem(problem)) if problem.status == 503 => {}
+                Err(error) => panic!("{name}: {error}"),
+            }
+        }
+        panic!("{name}: no generation after {generation}; the log says\n{}", self.log());
+    }
+
+    /// SIGTERM, and its end.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.end(Signal::TERM).await
+    }
+
+    /// SIGKILL.
+    pub async fn kill(&mut self) {
+        assert_eq!(self.end(Signal::KILL).await.signal(), Some(9));
+    }
+
+    async fn end(&mut self, signal: Signal) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        let pid = child.id().and_then(|id| Pid::from_raw(id as i32)).expect("it runs");
+        kill_process(pid, signal).expect("signal it");
+        tokio::time::timeout(SOON, child.wait()).await.expect("it ends").expect("its status")
+    }
+}
+
+/// The text of a file that is there already.
+pub fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
