@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use leasehold_identity::{HostTls, SvidSource};
+use leasehold_identity::{ClientCert, HostTls};
 use leasehold_sdk::SecretSource;
 
 use super::section::Section;
@@ -148,7 +148,7 @@ fn tls(section: &Section<'_>, base: &Path) -> Option<HostTls> {
     table.finish();
     let read = |(there, path): &(bool, Option<PathBuf>)| *there == path.is_some();
     let good = [&ca, &cert, &key].into_iter().all(read) && cert.0 == key.0;
-    let client = cert.1.zip(key.1).map(|(cert, key)| SvidSource::Files { cert, key });
+    let client = cert.1.zip(key.1).map(|(cert, key)| ClientCert { cert, key });
     good.then_some(HostTls { ca: ca.1, client })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::TrustDomain;
+use crate::{IdentityError, TrustDomain, WorkloadApi};
 
 /// Where the trust bundle of one trust domain comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,15 @@ use crate::TrustDomain;
 pub enum BundleSource {
     /// A file with PEM certificates or a SPIFFE bundle (a JWK Set); which of both is seen from its content.
     File(PathBuf),
+    /// The Workload API that the own SVID comes from: the bundle of the own domain, or one that it federates with.
+    WorkloadApi,
+}
+
+impl BundleSource {
+    /// It is read when it is asked for; others are asked in the background.
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
 }
 
 /// Where the own X.509-SVID comes from.
@@ -24,6 +33,8 @@ pub enum SvidSource {
         /// The private key: PKCS#8, SEC1 or PKCS#1.
         key: PathBuf,
     },
+    /// A SPIFFE Workload API.
+    WorkloadApi(WorkloadApi),
 }
 
 /// The own identity and whom it can verify.
@@ -40,10 +51,34 @@ pub struct IdentityConfig {
 impl IdentityConfig {
     /// Every file that is read, for the watcher.
     pub(crate) fn paths(&self) -> Vec<&Path> {
-        let SvidSource::Files { cert, key } = &self.svid;
-        let bundles = self.bundles.values().map(|source| match source {
-            BundleSource::File(path) => path.as_path(),
-        });
-        [cert.as_path(), key.as_path()].into_iter().chain(bundles).collect()
+        let mut paths: Vec<&Path> = match &self.svid {
+            SvidSource::Files { cert, key } => vec![cert, key],
+            SvidSource::WorkloadApi(_) => Vec::new(),
+        };
+        paths.extend(self.bundles.values().filter_map(|source| match source {
+            BundleSource::File(path) => Some(path.as_path()),
+            BundleSource::WorkloadApi => None,
+        }));
+        paths
+    }
+
+    /// The Workload API that is asked, if one is.
+    pub(crate) fn workload_api(&self) -> Option<&WorkloadApi> {
+        match &self.svid {
+            SvidSource::WorkloadApi(api) => Some(api),
+            SvidSource::Files { .. } => None,
+        }
+    }
+
+    /// What is wrong with it before any source is asked.
+    pub(crate) fn check(&self) -> Result<(), IdentityError> {
+        if !self.bundles.contains_key(&self.trust_domain) {
+            return Err(IdentityError::NoOwnBundle(self.trust_domain.clone()));
+        }
+        let asks = self.bundles.iter().find(|(_, source)| **source == BundleSource::WorkloadApi);
+        match asks {
+            Some((domain, _)) if self.workload_api().is_none() => Err(IdentityError::NoWorkloadApi(domain.clone())),
+            _ => Ok(()),
+        }
     }
 }

@@ -256,8 +256,8 @@ pub enum IdentityError {
         /// The limit.
         limit: u64,
     },
-    /// The certificate file is not a PEM certificate chain.
-    #[error("{path} holds no usable PEM certificate: {why}")]
+    /// The certificate file is not a PEM certificate chain. Here and below, what a Workload API gave has its address for a path.
+    #[error("{path} holds no usable certificate: {why}")]
     BadCertificate {
         /// The file.
         path: PathBuf,
@@ -298,6 +298,33 @@ pub enum IdentityError {
         /// The configured domain.
         expected: TrustDomain,
     },
+    /// The Workload API gives nothing, or nothing newer.
+    #[error("the Workload API at {address}: {why}")]
+    WorkloadApi {
+        /// Its address.
+        address: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The Workload API refused us after it had given something: that must not be used any more.
+    #[error("the Workload API at {address} withdrew what it had given: {why}")]
+    Withdrawn {
+        /// Its address.
+        address: String,
+        /// What it said.
+        why: String,
+    },
+    /// A domain's bundle is not among those that the Workload API gives, or not any more.
+    #[error("the Workload API at {address} gives no bundle of {trust_domain}")]
+    NotGiven {
+        /// Its address.
+        address: String,
+        /// Whose bundle.
+        trust_domain: TrustDomain,
+    },
+    /// A bundle is to come from the Workload API, and there is none.
+    #[error("the bundle of {0} is to come from the Workload API, but the own SVID does not come from one")]
+    NoWorkloadApi(TrustDomain),
     /// No bundle is configured for the own trust domain.
     #[error("no trust bundle is configured for the own trust domain {0}")]
     NoOwnBundle(TrustDomain),
@@ -317,6 +344,16 @@ impl IdentityError {
     /// A file is not there.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// It comes from a source that is asked in the background, so it may mend itself.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self, Self::WorkloadApi { .. } | Self::Withdrawn { .. } | Self::NotGiven { .. })
+    }
+
+    /// What was in use is so no longer.
+    pub(crate) fn is_withdrawal(&self) -> bool {
+        matches!(self, Self::Withdrawn { .. } | Self::NotGiven { .. })
     }
 }
 

@@ -1,5 +1,6 @@
 //! One certificate, read once: the facts that SPIFFE's rules are about.
 
+use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::{GeneralName, KeyUsage, NameConstraints, ParsedExtension};
 use x509_parser::oid_registry as oid;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Extension};
@@ -44,6 +45,22 @@ pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, SvidError> {
         Ok(_) => Err(SvidError::Malformed("bytes follow the certificate")),
         Err(_) => Err(SvidError::Malformed("it is not an X.509 certificate in DER")),
     }
+}
+
+/// Takes certificates apart that stand in DER one after the other.
+pub(crate) fn split(mut ders: &[u8], most: usize) -> Result<Vec<CertificateDer<'static>>, SvidError> {
+    let mut certs = Vec::new();
+    while !ders.is_empty() {
+        if certs.len() == most {
+            return Err(SvidError::Malformed("there are too many certificates"));
+        }
+        let (rest, _) = X509Certificate::from_der(ders)
+            .map_err(|_| SvidError::Malformed("it is not an X.509 certificate in DER"))?;
+        let (cert, _) = ders.split_at(ders.len() - rest.len());
+        certs.push(cert.to_vec().into());
+        ders = rest;
+    }
+    Ok(certs)
 }
 
 impl Facts {

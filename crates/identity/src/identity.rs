@@ -1,21 +1,26 @@
 //! The own identity and the trust bundles, following their sources.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::chain::{self, Bundles, Usage};
+use crate::chain::{self, Usage};
+use crate::next::Next;
 use crate::peer::Peer;
-use crate::snapshot::{Absent, Notes, Snapshot, announce, read_bundle};
+use crate::snapshot::{Absent, Snapshot};
+use crate::sources::Inbox;
 use crate::svid::OwnSvid;
 use crate::tls::Acceptor;
+use crate::workload::{self, Feed};
 use crate::{
-    BundleSource, IdentityConfig, IdentityError, IdentityStatus, SpiffeId, SvidError, SvidSource, TrustDomain, clock,
-    watch as watcher,
+    BundleSource, IdentityConfig, IdentityError, IdentityStatus, SpiffeId, SvidError, SvidSource, TrustDomain,
+    WorkloadApi, clock, watch as watcher,
 };
 
 /// The own SVID, the trust bundles, and everything that is decided by them.
@@ -24,6 +29,8 @@ pub struct Identity {
     snapshot: ArcSwap<Snapshot>,
     /// Held while a new snapshot is made, so that two reloads do not undo each other. Never across an await.
     config: Mutex<IdentityConfig>,
+    /// Locked inside `config`, if both are.
+    inbox: Mutex<Inbox>,
     generations: watch::Sender<u64>,
 }
 
@@ -32,12 +39,13 @@ pub struct Identity {
 pub struct Reload {
     /// A new SVID or bundle is in use.
     pub changed: bool,
-    /// Files that could not be taken; what was in use before stays in use for them.
+    /// What could not be taken; what was in use before stays in use for it, unless it was withdrawn.
     pub errors: Vec<IdentityError>,
 }
 
 impl Identity {
-    /// Reads the SVID and all bundles. Blocks on the file system, briefly.
+    /// Reads the SVID and all bundles. Blocks on the file system, briefly. What comes from a Workload API is not there yet: it
+    /// comes while [`spawn_watch`](Self::spawn_watch) runs.
     ///
     /// # Errors
     /// An [`IdentityError`] naming the first file that is missing or not as it must be. An expired SVID, one that the own
@@ -57,10 +65,15 @@ impl Identity {
     }
 
     fn load_with(config: IdentityConfig, absent: Absent) -> Result<Arc<Self>, IdentityError> {
-        let snapshot = Snapshot::load(&config, 1, clock::now_unix_ms(), absent)?;
+        Self::load_from(config, Inbox::default(), absent)
+    }
+
+    fn load_from(config: IdentityConfig, inbox: Inbox, absent: Absent) -> Result<Arc<Self>, IdentityError> {
+        let snapshot = Snapshot::load(&config, &inbox, None, absent)?;
         Ok(Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             config: Mutex::new(config),
+            inbox: Mutex::new(inbox),
             generations: watch::Sender::new(1),
         }))
     }
@@ -70,10 +83,30 @@ impl Identity {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn from_files(cert: &Path, key: &Path, bundle: &Path) -> Result<Arc<Self>, IdentityError> {
+        let trust_domain = OwnSvid::from_files(cert, key)?.spiffe_id.trust_domain().clone();
         let svid = SvidSource::Files { cert: cert.into(), key: key.into() };
-        let trust_domain = OwnSvid::load(&svid)?.spiffe_id.trust_domain().clone();
         let bundles = BTreeMap::from([(trust_domain.clone(), BundleSource::File(bundle.into()))]);
         Self::load(IdentityConfig { trust_domain, svid, bundles })
+    }
+
+    /// An identity from a Workload API, for clients: the trust domain is that of the SVID that it gives. It can verify servers of
+    /// its own trust domain and of those in `federated`, as far as the Workload API gives their bundles. Asks until there is an
+    /// answer that is good, at most for `time_max`.
+    ///
+    /// # Errors
+    /// An [`IdentityError`] saying why there was none.
+    pub async fn from_workload_api(
+        api: WorkloadApi,
+        federated: impl IntoIterator<Item = TrustDomain>,
+        time_max: Duration,
+    ) -> Result<Arc<Self>, IdentityError> {
+        let first = workload::first(&api, time_max).await?;
+        let trust_domain = first.svid.spiffe_id.trust_domain().clone();
+        let domains = federated.into_iter().chain([trust_domain.clone()]);
+        let bundles = domains.map(|domain| (domain, BundleSource::WorkloadApi)).collect();
+        let inbox = Inbox::with(Feed::of(&api, first));
+        let config = IdentityConfig { trust_domain, svid: SvidSource::WorkloadApi(api), bundles };
+        Self::load_from(config, inbox, Absent::Refused)
     }
 
     /// The own SPIFFE ID, at this moment.
@@ -101,7 +134,7 @@ impl Identity {
         Acceptor::new(Arc::clone(self))
     }
 
-    /// Follows the files from now on. The task ends when it is aborted or the identity is dropped.
+    /// Follows the sources from now on: files, and streams of a Workload API. The task ends when it is aborted or the identity is dropped.
     ///
     /// Needs a Tokio runtime.
     pub fn spawn_watch(self: &Arc<Self>) -> JoinHandle<()> {
@@ -130,30 +163,43 @@ impl Identity {
         Ok(())
     }
 
-    /// Reads all files again and takes what is new and good, each by itself: a bad file keeps what was in use.
-    /// Blocks on the file system, briefly.
+    /// Asks all sources again and takes what is new and good, each by itself: a bad file keeps what was in use.
+    /// Blocks on the file system, briefly. What is not in files is what came last: it is asked for in the background, while
+    /// [`spawn_watch`](Self::spawn_watch) runs.
     pub fn reload(&self) -> Reload {
         let config = self.lock();
         let old = self.snapshot.load_full();
         let mut next = Next::after(&old);
-        next.take_svid(&config);
-        for (domain, source) in &config.bundles {
-            next.take_bundle(domain, source);
+        next.take(&config, &self.lock_inbox());
+        next.log_news(&old.notes);
+        let found = Reload { changed: next.changed, errors: mem::take(&mut next.errors) };
+        if found.changed || next.has_news(&old.notes) {
+            self.put(next.into_snapshot(old.generation));
         }
-        next.settle(self, &old)
+        found
     }
 
-    /// Replaces the configuration. Refused whole if anything of it cannot be loaded.
+    /// Replaces the configuration. Refused whole if anything of it cannot be loaded. What comes from a Workload API takes the
+    /// place of what is in use once it has come.
     ///
     /// # Errors
     /// As [`load`](Self::load); then nothing has changed.
     pub fn reconfigure(&self, config: IdentityConfig) -> Result<(), IdentityError> {
         let mut held = self.lock();
-        let generation = self.generation() + 1;
-        let snapshot = Snapshot::load(&config, generation, clock::now_unix_ms(), Absent::Refused)?;
+        let old = self.snapshot.load_full();
+        let snapshot = Snapshot::load(&config, &self.lock_inbox(), Some(&old), Absent::Refused)?;
         *held = config;
         self.put(snapshot);
         Ok(())
+    }
+
+    /// Something came from this Workload API, or it failed. It comes into use with the next reload.
+    pub(crate) fn deliver(&self, api: &WorkloadApi, change: impl FnOnce(&mut Feed)) {
+        let config = self.lock();
+        // It may have come late, from one that is not to be asked any more.
+        if config.workload_api() == Some(api) {
+            change(self.lock_inbox().feed_of(api));
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -165,6 +211,11 @@ impl Identity {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lock_inbox(&self) -> MutexGuard<'_, Inbox> {
+        // Each of its parts is replaced whole.
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn put(&self, snapshot: Snapshot) {
         let generation = snapshot.generation;
         self.snapshot.store(Arc::new(snapshot));
@@ -173,86 +224,5 @@ impl Identity {
             *known = generation;
             newer
         });
-    }
-}
-
-/// The state that a reload is building.
-struct Next {
-    generation: u64,
-    now_unix_ms: i64,
-    svid: Option<Arc<OwnSvid>>,
-    trust_domain: TrustDomain,
-    bundles: Bundles,
-    notes: Notes,
-    found: Reload,
-}
-
-impl Next {
-    fn after(old: &Snapshot) -> Self {
-        Self {
-            generation: old.generation + 1,
-            now_unix_ms: clock::now_unix_ms(),
-            svid: old.svid.clone(),
-            trust_domain: old.trust_domain.clone(),
-            bundles: (*old.bundles).clone(),
-            notes: Notes::default(),
-            found: Reload::default(),
-        }
-    }
-
-    fn take_svid(&mut self, config: &IdentityConfig) {
-        let loaded = OwnSvid::load(&config.svid)
-            .and_then(|svid| svid.check_domain(&config.svid, &config.trust_domain).map(|()| svid));
-        match loaded {
-            Ok(svid) if self.svid.as_ref().is_some_and(|used| used.is_same(&svid)) => {}
-            Ok(svid) => {
-                tracing::info!(spiffe_id = %svid.spiffe_id, not_after_unix_ms = svid.not_after_ms, "own SVID in use");
-                self.svid = Some(Arc::new(svid));
-                self.found.changed = true;
-            }
-            Err(error) => {
-                self.notes.svid = Some(error.to_string());
-                self.found.errors.push(error);
-            }
-        }
-    }
-
-    fn take_bundle(&mut self, domain: &TrustDomain, source: &BundleSource) {
-        let in_use = self.bundles.get(domain);
-        match read_bundle(domain, source, in_use.map(|b| &**b), self.generation, self.now_unix_ms) {
-            Ok(None) => {}
-            Ok(Some(bundle)) => {
-                announce(domain, &bundle.bundle);
-                self.bundles.insert(domain.clone(), Arc::new(bundle));
-                self.found.changed = true;
-            }
-            Err(error) => {
-                self.notes.domains.insert(domain.clone(), error.to_string());
-                self.found.errors.push(error);
-            }
-        }
-    }
-
-    /// Puts the result into use. Nothing is logged twice while the same error stays.
-    fn settle(self, identity: &Identity, old: &Snapshot) -> Reload {
-        let news = self.notes != old.notes;
-        if news {
-            for error in &self.found.errors {
-                tracing::error!("{error}; what was in use before stays in use");
-            }
-        }
-        if !self.found.changed && !news {
-            return self.found;
-        }
-        let generation = if self.found.changed { self.generation } else { old.generation };
-        let bundles = Arc::new(self.bundles);
-        identity.put(Snapshot {
-            generation,
-            svid: self.svid,
-            trust_domain: self.trust_domain,
-            bundles,
-            notes: self.notes,
-        });
-        self.found
     }
 }

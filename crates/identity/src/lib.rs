@@ -3,7 +3,7 @@
 //! This crate is the only one that names rustls, webpki, x509-parser or rcgen. It knows nothing of the broker: a caller gets
 //! a verified [`Peer`] out of a handshake, or a refusal with a stable reason code, and decides for itself what the peer may do.
 //!
-//! * [`Identity`] holds the own SVID and one trust bundle per trust domain, and follows their files.
+//! * [`Identity`] holds the own SVID and one trust bundle per trust domain, and follows their sources: files, or a SPIFFE Workload API.
 //! * [`Acceptor`] is the server side of mTLS, [`Connector`] the client side. Both verify by the same rules.
 //! * [`HostTls`] is the client side towards servers that have a host name and no SPIFFE ID, such as collectors of audit lines.
 //! * [`Identity::recheck`] asks of a kept connection whether its peer would still be let in.
@@ -25,12 +25,15 @@ mod id;
 mod identity;
 mod inspect;
 pub mod limits;
+mod next;
 mod peer;
 mod snapshot;
+mod sources;
 mod status;
 mod svid;
 mod tls;
 mod watch;
+mod workload;
 
 pub use bundle::{BundleError, TrustBundle};
 pub use config::{BundleSource, IdentityConfig, SvidSource};
@@ -40,4 +43,5 @@ pub use identity::{Identity, Reload};
 pub use inspect::{CertReport, InspectError, inspect, inspect_der};
 pub use peer::Peer;
 pub use status::{DomainStatus, IdentityStatus};
-pub use tls::{Acceptor, Connector, HostTls, HostTlsError};
+pub use tls::{Acceptor, ClientCert, Connector, HostTls, HostTlsError};
+pub use workload::{AddressError, WorkloadApi};

@@ -27,3 +27,25 @@ pub const WATCH_SETTLE_MS: u64 = 150;
 
 /// Text that came from a peer is cut to this many bytes before it is put into an error.
 pub const PEER_TEXT_BYTES_MAX: usize = 256;
+
+/// Largest message of a Workload API, in bytes.
+pub const WORKLOAD_API_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Most SVIDs that a Workload API may give to one workload.
+pub const WORKLOAD_API_SVIDS_MAX: usize = 100;
+
+/// Longest wait for a connection to a Workload API, in milliseconds.
+pub const WORKLOAD_API_CONNECT_MS_MAX: u64 = 5_000;
+
+/// Longest wait for a Workload API's answer to the call, in milliseconds. Later messages take as long as they take.
+pub const WORKLOAD_API_ANSWER_MS_MAX: u64 = 30_000;
+
+/// First pause before a Workload API is asked again, in milliseconds; each further one is twice as long.
+pub const WORKLOAD_API_RETRY_MS_MIN: u64 = 100;
+
+/// Longest pause before a Workload API is asked again, in milliseconds.
+pub const WORKLOAD_API_RETRY_MS_MAX: u64 = 10_000;
+
+/// A stream that brought nothing is opened anew when the SVID ends, but not more often than this, in milliseconds: a
+/// connection can be dead without either side seeing it.
+pub const WORKLOAD_API_SILENCE_MS_MIN: u64 = 60_000;

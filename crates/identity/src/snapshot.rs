@@ -1,26 +1,28 @@
 //! Everything that a handshake needs, as of one moment; replaced whole.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 
-use crate::bundle::{BundleError, DomainBundle, TrustBundle};
+use crate::bundle::TrustBundle;
 use crate::chain::Bundles;
-use crate::limits::BUNDLE_FILE_BYTES_MAX;
+use crate::next::Next;
+use crate::sources::Inbox;
 use crate::svid::OwnSvid;
-use crate::{BundleSource, DomainStatus, IdentityConfig, IdentityError, IdentityStatus, SpiffeId, TrustDomain, files};
+use crate::{DomainStatus, IdentityConfig, IdentityError, IdentityStatus, SpiffeId, TrustDomain};
 
 /// One consistent state.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) generation: u64,
-    /// The own one; `None` until its files are there for the first time.
+    /// The own one; `None` until it is there for the first time, and when it was withdrawn.
     pub(crate) svid: Option<Arc<OwnSvid>>,
     pub(crate) trust_domain: TrustDomain,
     pub(crate) bundles: Arc<Bundles>,
     pub(crate) notes: Notes,
 }
 
-/// Why newer files were not taken.
+/// Why nothing newer was taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Notes {
     pub(crate) svid: Option<String>,
@@ -37,48 +39,28 @@ pub(crate) enum Absent {
 }
 
 impl Snapshot {
-    /// Reads everything; any error is an error of the whole, but for files that are `absent` and awaited.
+    /// Asks every source; any error is an error of the whole, but for files that are `absent` and awaited, and for sources that
+    /// are asked in the background.
     pub(crate) fn load(
         config: &IdentityConfig,
-        generation: u64,
-        now_unix_ms: i64,
+        inbox: &Inbox,
+        old: Option<&Self>,
         absent: Absent,
     ) -> Result<Self, IdentityError> {
-        if !config.bundles.contains_key(&config.trust_domain) {
-            return Err(IdentityError::NoOwnBundle(config.trust_domain.clone()));
-        }
-        let mut notes = Notes::default();
-        let is_awaited = |error: &IdentityError| absent == Absent::Awaited && error.is_absent();
-        let svid = match OwnSvid::load(&config.svid) {
-            Ok(svid) => {
-                svid.check_domain(&config.svid, &config.trust_domain)?;
-                Some(Arc::new(svid))
-            }
-            Err(error) if is_awaited(&error) => {
-                tracing::error!("{error}: until it is there, nobody is let in");
-                notes.svid = Some(error.to_string());
-                None
-            }
-            Err(error) => return Err(error),
-        };
-        let mut bundles = Bundles::new();
-        for (domain, source) in &config.bundles {
-            let bundle = match read_bundle(domain, source, None, generation, now_unix_ms) {
-                Ok(bundle) => bundle,
-                Err(error) if is_awaited(&error) => {
-                    tracing::error!(trust_domain = %domain, "{error}: until it is there, nobody of this domain is let in");
-                    notes.domains.insert(domain.clone(), error.to_string());
-                    Some(DomainBundle { bundle: TrustBundle::default(), generation, content: Vec::new() })
-                }
-                Err(error) => return Err(error),
-            };
-            if let Some(bundle) = bundle {
-                announce(domain, &bundle.bundle);
-                bundles.insert(domain.clone(), Arc::new(bundle));
+        config.check()?;
+        let mut next = Next::of(config, old);
+        next.take(config, inbox);
+        next.changed = true;
+        for error in mem::take(&mut next.errors) {
+            if error.is_remote() {
+                tracing::info!("{error}");
+            } else if absent == Absent::Awaited && error.is_absent() {
+                tracing::error!("{error}: until it is there, nobody is let in by it");
+            } else {
+                return Err(error);
             }
         }
-        let trust_domain = config.trust_domain.clone();
-        Ok(Self { generation, svid, trust_domain, bundles: Arc::new(bundles), notes })
+        Ok(next.into_snapshot(0))
     }
 
     /// The own SPIFFE ID; before the first SVID the one that brokers have unless told otherwise.
@@ -97,7 +79,7 @@ impl Snapshot {
     pub(crate) fn status(&self, now_unix_ms: i64) -> IdentityStatus {
         let svid_problem = match &self.svid {
             Some(svid) => svid.problem(&self.bundles, now_unix_ms),
-            None => Some(self.notes.svid.clone().unwrap_or_else(|| "its files were not there yet".into())),
+            None => Some(self.notes.svid.clone().unwrap_or_else(|| "it is not there yet".into())),
         };
         let not_after = self.svid.as_ref().map_or(0, |svid| svid.not_after_ms);
         IdentityStatus {
@@ -123,30 +105,6 @@ impl Snapshot {
             last_error: self.notes.domains.get(domain).cloned(),
         }
     }
-}
-
-/// Reads the bundle of a domain; `None` if it is the one in use.
-pub(crate) fn read_bundle(
-    domain: &TrustDomain,
-    source: &BundleSource,
-    in_use: Option<&DomainBundle>,
-    generation: u64,
-    now_unix_ms: i64,
-) -> Result<Option<DomainBundle>, IdentityError> {
-    let BundleSource::File(path) = source;
-    let content = files::read(path, BUNDLE_FILE_BYTES_MAX)?;
-    if in_use.is_some_and(|used| used.content == *content) {
-        return Ok(None);
-    }
-    let bad = |source| IdentityError::BadBundle { trust_domain: domain.clone(), path: path.clone(), source };
-    let bundle = TrustBundle::parse(&content, now_unix_ms).map_err(bad)?;
-    let sequences = (bundle.sequence(), in_use.and_then(|used| used.bundle.sequence()));
-    if let (Some(found), Some(in_use)) = sequences
-        && found < in_use
-    {
-        return Err(bad(BundleError::SequenceBack { found, in_use }));
-    }
-    Ok(Some(DomainBundle { bundle, generation, content: content.to_vec() }))
 }
 
 /// Says loudly what an operator must know of a bundle that came into use.

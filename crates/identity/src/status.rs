@@ -16,7 +16,7 @@ pub struct IdentityStatus {
     pub svid_ok: bool,
     /// Why it does not.
     pub svid_problem: Option<String>,
-    /// Why a newer SVID in the files was not taken.
+    /// Why a newer SVID was not taken, or cannot come just now.
     pub svid_last_error: Option<String>,
     /// One entry per configured trust domain, in their order.
     pub domains: Vec<DomainStatus>,
@@ -42,6 +42,6 @@ pub struct DomainStatus {
     pub has_uri_name_constraints: bool,
     /// Entries of the bundle that were left out, and why.
     pub ignored: Vec<String>,
-    /// Why a newer bundle in the file was not taken; the last good one stays in use.
+    /// Why a newer bundle was not taken or cannot come just now; the last good one stays in use, unless it was withdrawn.
     pub last_error: Option<String>,
 }

@@ -9,23 +9,30 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use crate::Identity;
 use crate::limits::{WATCH_POLL_MS, WATCH_SETTLE_MS};
+use crate::{Identity, WorkloadApi, workload};
 
 pub(crate) fn spawn(identity: &Arc<Identity>) -> JoinHandle<()> {
     let changed = Arc::new(Notify::new());
     let directories = Directories::new(&changed);
-    tokio::spawn(follow(Arc::downgrade(identity), directories, changed))
+    tokio::spawn(follow(Arc::downgrade(identity), directories, changed, identity.subscribe()))
 }
 
-async fn follow(identity: Weak<Identity>, mut directories: Directories, changed: Arc<Notify>) {
+async fn follow(
+    identity: Weak<Identity>,
+    mut directories: Directories,
+    changed: Arc<Notify>,
+    mut generations: watch::Receiver<u64>,
+) {
+    let mut remotes = Remotes::default();
     loop {
         let Some(alive) = identity.upgrade() else {
             return;
         };
+        remotes.align(&alive);
         // A thread of its own: a file system that hangs must not hold up the runtime.
         let pass = tokio::task::spawn_blocking(move || {
             directories.watch(&wanted(&alive));
@@ -36,10 +43,38 @@ async fn follow(identity: Weak<Identity>, mut directories: Directories, changed:
             Ok(back) => directories = back,
             Err(_) => return,
         }
-        let poll = Duration::from_millis(WATCH_POLL_MS);
-        if tokio::time::timeout(poll, changed.notified()).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(WATCH_SETTLE_MS)).await;
+        tokio::select! {
+            () = changed.notified() => tokio::time::sleep(Duration::from_millis(WATCH_SETTLE_MS)).await,
+            // The configuration may be another one.
+            _ = generations.changed() => {}
+            () = tokio::time::sleep(Duration::from_millis(WATCH_POLL_MS)) => {}
         }
+    }
+}
+
+/// The tasks that ask what is not in files. They end with this.
+#[derive(Default)]
+struct Remotes {
+    workload_api: Option<(WorkloadApi, Task)>,
+}
+
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Remotes {
+    /// Brings the tasks in line with the configuration. One that has ended by itself, because asking is hopeless, stays so.
+    fn align(&mut self, identity: &Arc<Identity>) {
+        let wanted = identity.lock().workload_api().cloned();
+        if self.workload_api.as_ref().map(|(api, _)| api) == wanted.as_ref() {
+            return;
+        }
+        let task = |api: WorkloadApi| Task(tokio::spawn(workload::follow(Arc::downgrade(identity), api)));
+        self.workload_api = wanted.map(|api| (api.clone(), task(api)));
     }
 }
 

@@ -11,3 +11,5 @@ mod ids;
 mod kit;
 mod leaf;
 mod mint;
+mod workload;
+mod workload_bad;

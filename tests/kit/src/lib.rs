@@ -14,6 +14,7 @@ mod proxy;
 mod session;
 mod versions;
 mod wait;
+pub mod workload_api;
 
 pub use broker::{Addresses, Broker, BrokerOptions};
 pub use ca::{Svid, TestCa, database_tls};

@@ -7,7 +7,7 @@ use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 
 use crate::chain::Window;
-use crate::facts::Facts;
+use crate::facts::{self, Facts};
 use crate::limits::BUNDLE_AUTHORITIES_MAX;
 
 /// The X.509 authorities of one trust domain.
@@ -30,7 +30,7 @@ pub(crate) struct DomainBundle {
     pub(crate) bundle: TrustBundle,
     /// The generation in which its content last changed.
     pub(crate) generation: u64,
-    /// The file's content, to see a change.
+    /// What it was read from, to see a change.
     pub(crate) content: Vec<u8>,
 }
 
@@ -44,8 +44,11 @@ pub enum BundleError {
     /// A PEM block cannot be decoded.
     #[error("the PEM is damaged: {0}")]
     Pem(String),
-    /// A PEM certificate is not one.
-    #[error("PEM certificate number {number} cannot be read: {why}")]
+    /// It is not certificates in DER.
+    #[error("the DER is damaged: {0}")]
+    Der(String),
+    /// A certificate is not one.
+    #[error("certificate number {number} cannot be read: {why}")]
     BadCertificate {
         /// Counted from 1.
         number: usize,
@@ -143,13 +146,22 @@ impl TrustBundle {
             }
             found += 1;
             let added = bundle.add(der.into(), now_unix_ms, &format!("certificate {found}"));
-            added.map_err(|why| match why {
-                AddError::TooMany => BundleError::TooMany,
-                AddError::Unreadable(why) => BundleError::BadCertificate { number: found, why },
-            })?;
+            added.map_err(|why| why.at(found))?;
         }
         if found == 0 {
             return Err(BundleError::NotABundle);
+        }
+        Ok(bundle)
+    }
+
+    /// The same from certificates in DER, one after the other, as a Workload API gives them.
+    pub(crate) fn from_ders(content: &[u8], now_unix_ms: i64) -> Result<Self, BundleError> {
+        let mut bundle = Self::default();
+        // Those that are left out count too, so that there is a limit to the work.
+        let ders = facts::split(content, 2 * BUNDLE_AUTHORITIES_MAX).map_err(|e| BundleError::Der(e.to_string()))?;
+        for (at, der) in ders.into_iter().enumerate() {
+            let number = at + 1;
+            bundle.add(der, now_unix_ms, &format!("certificate {number}")).map_err(|why| why.at(number))?;
         }
         Ok(bundle)
     }
@@ -185,4 +197,14 @@ impl TrustBundle {
 enum AddError {
     TooMany,
     Unreadable(String),
+}
+
+impl AddError {
+    /// In a bundle that is one certificate after the other.
+    fn at(self, number: usize) -> BundleError {
+        match self {
+            Self::TooMany => BundleError::TooMany,
+            Self::Unreadable(why) => BundleError::BadCertificate { number, why },
+        }
+    }
 }

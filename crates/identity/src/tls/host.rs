@@ -12,9 +12,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::provider;
+use crate::IdentityError;
 use crate::clock::WallClock;
 use crate::svid::{certify, read_chain};
-use crate::{IdentityError, SvidSource};
 
 /// How a server is known by its host name, and what is shown to it. The files are read for each connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,7 +22,16 @@ pub struct HostTls {
     /// CA certificates in PEM, and no others beside them; `None`: those of the public web.
     pub ca: Option<PathBuf>,
     /// A client certificate, leaf first, and its key, both in PEM.
-    pub client: Option<SvidSource>,
+    pub client: Option<ClientCert>,
+}
+
+/// A client certificate that is no SVID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCert {
+    /// The leaf, followed by its intermediates if there are any.
+    pub cert: PathBuf,
+    /// The private key: PKCS#8, SEC1 or PKCS#1.
+    pub key: PathBuf,
 }
 
 /// There is no such connection.
@@ -76,9 +85,8 @@ impl HostTls {
             .with_webpki_verifier(verifier);
         let mut config = match &self.client {
             None => config.with_no_client_auth(),
-            Some(source) => {
-                let SvidSource::Files { cert, .. } = source;
-                let certified = certify(source, read_chain(cert)?)?;
+            Some(ClientCert { cert, key }) => {
+                let certified = certify(cert, key, read_chain(cert)?)?;
                 config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::new(certified))))
             }
         };

@@ -16,7 +16,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 pub use acceptor::Acceptor;
 pub use connector::Connector;
-pub use host::{HostTls, HostTlsError};
+pub use host::{ClientCert, HostTls, HostTlsError};
 
 use crate::SpiffeId;
 use crate::chain::Bundles;
