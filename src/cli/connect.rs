@@ -9,7 +9,8 @@ use super::exit::Usage;
 /// Where the socket is with the paths of the packaged unit.
 const USUAL_SOCKET: &str = "/var/lib/leasehold/break-glass.sock";
 
-/// Where the broker is and who we are. What is not given here comes from the environment.
+/// Where the broker is and who we are. What is not given here comes from the environment; who we are also from the Workload API
+/// in SPIFFE_ENDPOINT_SOCKET, where no file is named.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Broker")]
 pub struct ConnectArgs {
@@ -31,11 +32,11 @@ pub struct ConnectArgs {
 }
 
 impl ConnectArgs {
-    /// Reads the environment and the files.
+    /// Reads the environment and the files, or asks the Workload API.
     ///
     /// # Errors
     /// [`ClientError`], naming what is missing or wrong.
-    pub fn config(self) -> Result<ClientConfig, ClientError> {
+    pub async fn config(self) -> Result<ClientConfig, ClientError> {
         let env = Settings::from_env()?;
         let settings = Settings {
             addr: self.addr.or(env.addr),
@@ -44,8 +45,9 @@ impl ConnectArgs {
             bundle: self.bundle.or(env.bundle),
             broker_id: self.broker_id.or(env.broker_id),
             workload_api: env.workload_api,
+            svid_hint: env.svid_hint,
         };
-        settings.load()
+        settings.load().await
     }
 
     /// Does something with a client, and says goodbye to the broker whatever came of it.
@@ -53,7 +55,7 @@ impl ConnectArgs {
     /// # Errors
     /// Those of `deed`, and those of [`config`](Self::config).
     pub async fn with_client<T>(self, deed: impl AsyncFnOnce(&Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
-        with(Client::new(self.config()?)?, deed).await
+        with(Client::new(self.config().await?)?, deed).await
     }
 }
 

@@ -148,7 +148,7 @@ pub fn client_with(url: String, svid: Svid, broker_id: Option<&str>) -> Client {
         broker_id: broker_id.map(str::to_owned),
         ..Settings::default()
     };
-    Client::new(settings.load().expect("good settings")).expect("a client")
+    Client::new(settings.load_files().expect("good settings")).expect("a client")
 }
 
 /// How the real program is started with this configuration, which is written.

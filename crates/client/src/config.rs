@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_identity::{Identity, SpiffeId};
+use leasehold_identity::{Identity, SpiffeId, WorkloadApi};
 
 use crate::ClientError;
-use crate::limits::CALL_TIME_DEFAULT;
+use crate::limits::{CALL_TIME_DEFAULT, WORKLOAD_API_TIME_MAX};
 
 /// Where the broker is, whom it must be, and who we are.
 #[derive(Debug, Clone)]
@@ -36,17 +36,21 @@ pub struct Settings {
     pub bundle: Option<PathBuf>,
     /// `LEASEHOLD_BROKER_ID`: the broker's SPIFFE ID; `/leasehold` in our own trust domain unless said.
     pub broker_id: Option<String>,
-    /// `SPIFFE_ENDPOINT_SOCKET`: the Workload API, which takes the place of the three files.
+    /// `SPIFFE_ENDPOINT_SOCKET`: the Workload API (`unix:///run/spire/agent.sock`), which takes the place of the three files
+    /// where none of them is named.
     pub workload_api: Option<String>,
+    /// `LEASEHOLD_SVID_HINT`: which SVID to take if the Workload API gives several; the first unless said.
+    pub svid_hint: Option<String>,
 }
 
 impl ClientConfig {
-    /// From `LEASEHOLD_ADDR`, `LEASEHOLD_CERT`, `LEASEHOLD_KEY`, `LEASEHOLD_BUNDLE` and `LEASEHOLD_BROKER_ID`. Reads the files.
+    /// From `LEASEHOLD_ADDR`, `LEASEHOLD_BROKER_ID`, and either `LEASEHOLD_CERT`, `LEASEHOLD_KEY` and `LEASEHOLD_BUNDLE` or
+    /// `SPIFFE_ENDPOINT_SOCKET` (with `LEASEHOLD_SVID_HINT`).
     ///
     /// # Errors
     /// [`ClientError::Setting`] or [`ClientError::Identity`], naming the variable or the file.
-    pub fn from_env() -> Result<Self, ClientError> {
-        Settings::from_env()?.load()
+    pub async fn from_env() -> Result<Self, ClientError> {
+        Settings::from_env()?.load().await
     }
 }
 
@@ -64,46 +68,84 @@ impl Settings {
             bundle: path("LEASEHOLD_BUNDLE"),
             broker_id: text("LEASEHOLD_BROKER_ID")?,
             workload_api: text("SPIFFE_ENDPOINT_SOCKET")?,
+            svid_hint: text("LEASEHOLD_SVID_HINT")?,
         })
     }
 
-    /// Checks them and reads the files.
+    /// Checks them, and reads the files or asks the Workload API, at most for
+    /// [`WORKLOAD_API_TIME_MAX`](crate::limits::WORKLOAD_API_TIME_MAX).
+    ///
+    /// # Errors
+    /// [`ClientError::Setting`] or [`ClientError::Identity`], naming the variable, the file or the socket.
+    pub async fn load(self) -> Result<ClientConfig, ClientError> {
+        let none_of_the_files = self.cert.is_none() && self.key.is_none() && self.bundle.is_none();
+        match &self.workload_api {
+            Some(socket) if none_of_the_files => {
+                let addr = self.broker_addr()?;
+                let identity = from_workload_api(socket, self.svid_hint.as_deref(), self.broker_id.as_deref()).await?;
+                ClientConfig::of(addr, identity, self.broker_id.as_deref())
+            }
+            _ => self.load_files(),
+        }
+    }
+
+    /// The same without the Workload API.
     ///
     /// # Errors
     /// [`ClientError::Setting`] or [`ClientError::Identity`], naming the variable or the file.
-    pub fn load(self) -> Result<ClientConfig, ClientError> {
-        let addr = self.addr.ok_or_else(|| {
-            ClientError::setting("LEASEHOLD_ADDR", "not set: where is the broker? Set it to https://host:port")
-        })?;
-        let none_of_the_files = self.cert.is_none() && self.key.is_none() && self.bundle.is_none();
-        if self.workload_api.is_some() && none_of_the_files {
-            return Err(ClientError::setting(
-                "SPIFFE_ENDPOINT_SOCKET",
-                "the Workload API is not supported by this version yet: set LEASEHOLD_CERT, LEASEHOLD_KEY and LEASEHOLD_BUNDLE",
-            ));
-        }
+    pub fn load_files(self) -> Result<ClientConfig, ClientError> {
+        let addr = self.broker_addr()?;
         let file = |setting, path: Option<PathBuf>, what| {
             path.ok_or_else(|| ClientError::setting(setting, format!("not set: it names the file with {what}")))
         };
-        let cert = file("LEASEHOLD_CERT", self.cert, "your X.509-SVID (PEM)")?;
+        let cert = "your X.509-SVID (PEM), where SPIFFE_ENDPOINT_SOCKET does not name a Workload API";
+        let cert = file("LEASEHOLD_CERT", self.cert, cert)?;
         let key = file("LEASEHOLD_KEY", self.key, "your SVID's private key (PEM)")?;
         let bundle = file("LEASEHOLD_BUNDLE", self.bundle, "your domain's trust bundle (PEM or SPIFFE JWKS)")?;
         let identity = Identity::from_files(&cert, &key, &bundle)?;
-        let broker_id = broker_id(self.broker_id.as_deref(), &identity)?;
-        Ok(ClientConfig { addr, identity, broker_id, timeout: CALL_TIME_DEFAULT })
+        ClientConfig::of(addr, identity, self.broker_id.as_deref())
+    }
+
+    fn broker_addr(&self) -> Result<String, ClientError> {
+        self.addr.clone().ok_or_else(|| {
+            ClientError::setting("LEASEHOLD_ADDR", "not set: where is the broker? Set it to https://host:port")
+        })
     }
 }
 
-/// Any other workload of the domain must not be able to play the broker, so there always is one exact ID.
-fn broker_id(given: Option<&str>, identity: &Identity) -> Result<SpiffeId, ClientError> {
-    const SETTING: &str = "LEASEHOLD_BROKER_ID";
-    match given {
-        Some(text) => SpiffeId::parse(text).map_err(|error| ClientError::id(SETTING, text, &error)),
-        None => {
-            let own = identity.spiffe_id();
-            own.trust_domain().id("/leasehold").map_err(|error| ClientError::id(SETTING, own.as_str(), &error))
-        }
+impl ClientConfig {
+    fn of(addr: String, identity: Arc<Identity>, broker_id: Option<&str>) -> Result<Self, ClientError> {
+        let broker_id = match broker_id {
+            Some(text) => parse_broker_id(text)?,
+            None => usual_broker_id(&identity)?,
+        };
+        Ok(Self { addr, identity, broker_id, timeout: CALL_TIME_DEFAULT })
     }
+}
+
+async fn from_workload_api(
+    socket: &str,
+    hint: Option<&str>,
+    broker_id: Option<&str>,
+) -> Result<Arc<Identity>, ClientError> {
+    let wrong = |why| ClientError::setting("SPIFFE_ENDPOINT_SOCKET", format!("{socket:?} is no Workload API: {why}"));
+    let api = WorkloadApi::parse(socket).map_err(wrong)?;
+    let api = hint.into_iter().fold(api, WorkloadApi::with_hint);
+    // The broker may be of a domain that ours federates with.
+    let brokers = broker_id.map(parse_broker_id).transpose()?.map(|id| id.trust_domain().clone());
+    Ok(Identity::from_workload_api(api, brokers, WORKLOAD_API_TIME_MAX).await?)
+}
+
+const BROKER_ID: &str = "LEASEHOLD_BROKER_ID";
+
+fn parse_broker_id(text: &str) -> Result<SpiffeId, ClientError> {
+    SpiffeId::parse(text).map_err(|error| ClientError::id(BROKER_ID, text, &error))
+}
+
+/// Any other workload of the domain must not be able to play the broker, so there always is one exact ID.
+fn usual_broker_id(identity: &Identity) -> Result<SpiffeId, ClientError> {
+    let own = identity.spiffe_id();
+    own.trust_domain().id("/leasehold").map_err(|error| ClientError::id(BROKER_ID, own.as_str(), &error))
 }
 
 fn text(name: &'static str) -> Result<Option<String>, ClientError> {
@@ -184,18 +226,26 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_missing_is_named() {
-        let said = |settings: Settings| settings.load().unwrap_err().to_string();
-        assert!(said(Settings::default()).starts_with("LEASEHOLD_ADDR: not set"));
+    #[tokio::test]
+    async fn what_is_missing_is_named() {
+        let said = async |settings: Settings| settings.load().await.unwrap_err().to_string();
+        assert!(said(Settings::default()).await.starts_with("LEASEHOLD_ADDR: not set"));
         let addr = Some("https://b:1".to_owned());
-        assert!(said(Settings { addr: addr.clone(), ..Settings::default() }).starts_with("LEASEHOLD_CERT: not set"));
-        let workload_api = Some("unix:///run/spire/agent.sock".to_owned());
-        let socket = Settings { addr: addr.clone(), workload_api, ..Settings::default() };
-        assert!(said(socket).contains("not supported by this version yet"));
+        let no_cert = Settings { addr: addr.clone(), ..Settings::default() };
+        assert!(said(no_cert).await.starts_with("LEASEHOLD_CERT: not set"));
+        let workload_api = Some("/run/spire/agent.sock".to_owned());
+        let socket = Settings { addr: addr.clone(), workload_api: workload_api.clone(), ..Settings::default() };
+        assert!(said(socket).await.starts_with("SPIFFE_ENDPOINT_SOCKET: \"/run/spire/agent.sock\" is no Workload API"));
         let no_file = Some(PathBuf::from("/nowhere/cert.pem"));
-        let files =
-            Settings { addr, cert: no_file.clone(), key: no_file.clone(), bundle: no_file, ..Settings::default() };
-        assert!(said(files).contains("/nowhere/cert.pem"));
+        // Files that are named go before the Workload API.
+        let files = Settings {
+            addr,
+            cert: no_file.clone(),
+            key: no_file.clone(),
+            bundle: no_file,
+            workload_api,
+            ..Settings::default()
+        };
+        assert!(said(files).await.contains("/nowhere/cert.pem"));
     }
 }

@@ -5,7 +5,10 @@
 //! # async fn example() -> Result<(), leasehold_client::ClientError> {
 //! use leasehold_client::{Client, ClientConfig, wire::MintRequest};
 //!
-//! let client = Client::new(ClientConfig::from_env()?)?;
+//! let config = ClientConfig::from_env().await?;
+//! // Follows the SVID as it rotates, for as long as the service runs.
+//! config.identity.spawn_watch();
+//! let client = Client::new(config)?;
 //! let issued = client.mint("orders-read", &MintRequest::default()).await?;
 //! println!("{} until {}", issued.lease.account, issued.lease.expires_at);
 //! client.close().await;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Time for reaching the broker, TLS handshake included.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// Time for the Workload API to give a first SVID.
+pub const WORKLOAD_API_TIME_MAX: Duration = Duration::from_secs(10);
 /// Time for one call, unless the configuration says another: longer than the broker takes at most for a mint.
 pub const CALL_TIME_DEFAULT: Duration = Duration::from_secs(30);
 /// Time for a pass of the reconciler, which answers when it is done.

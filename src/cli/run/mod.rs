@@ -38,7 +38,7 @@ pub struct RunArgs {
 pub async fn run(args: RunArgs) -> anyhow::Result<u8> {
     let prefixes = prefixes(&args.roles)?;
     let signals = Signals::listen()?;
-    let config = args.broker.config()?;
+    let config = args.broker.config().await?;
     // The program may run longer than this certificate lives.
     let watch = config.identity.spawn_watch();
     let client = Client::new(config)?;

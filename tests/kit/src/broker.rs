@@ -129,7 +129,7 @@ impl Broker {
     #[must_use]
     pub fn command(&self, caller: &Svid) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.options.binary);
-        for name in ["LEASEHOLD_CONFIG", "LEASEHOLD_BROKER_ID", "SPIFFE_ENDPOINT_SOCKET"] {
+        for name in ["LEASEHOLD_CONFIG", "LEASEHOLD_BROKER_ID", "LEASEHOLD_SVID_HINT", "SPIFFE_ENDPOINT_SOCKET"] {
             command.env_remove(name);
         }
         command.env("LEASEHOLD_ADDR", self.url()).env("LEASEHOLD_CERT", &caller.cert).env("LEASEHOLD_KEY", &caller.key);
