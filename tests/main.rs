@@ -30,3 +30,4 @@ mod store;
 mod storm;
 mod tls;
 mod unauthorized;
+mod workload_api;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use leasehold_identity::{BundleSource, IdentityConfig, SvidSource, TrustDomain};
+use leasehold_identity::{BundleSource, IdentityConfig, SvidSource, TrustDomain, WorkloadApi};
 
 use super::section::{Field, Section};
 use super::value;
@@ -12,7 +12,7 @@ use toml::de::DeValue;
 pub(super) fn identity(root: &Section<'_>, base: &Path) -> Option<IdentityConfig> {
     let section = root.section_or_empty("identity");
     section.require("trust_domain", "the broker's own trust domain, such as \"prod.example.org\"");
-    section.require("svid", "{ cert = \"broker.pem\", key = \"broker-key.pem\" }");
+    section.require("svid", "{ cert = \"broker.pem\", key = \"broker-key.pem\" } or { workload_api = \"unix:///…\" }");
     let domain = section.string("trust_domain").and_then(|f| f.read(|s| TrustDomain::parse(s)));
     let svid = section.section("svid").and_then(|svid| svid_source(svid, base));
     let bundles = bundles(&section, base);
@@ -23,19 +23,45 @@ pub(super) fn identity(root: &Section<'_>, base: &Path) -> Option<IdentityConfig
             format!("has no bundle of the broker's own trust domain: add \"{domain}\" = {{ file = \"bundle.pem\" }}");
         section.wrong("bundles", why);
     }
+    if let (Some(SvidSource::Files { .. }), Some(bundles)) = (&svid, &bundles) {
+        for (domain, _) in bundles.iter().filter(|(_, source)| **source == BundleSource::WorkloadApi) {
+            let why = "needs svid = { workload_api = \"unix:///…\" }: bundles come from where the SVID comes from";
+            section.wrong(&format!("bundles.\"{domain}\".workload_api"), why);
+        }
+    }
     section.finish();
     Some(IdentityConfig { trust_domain: domain?, svid: svid?, bundles: bundles? })
 }
 
 fn svid_source(section: Section<'_>, base: &Path) -> Option<SvidSource> {
-    section.later("workload_api", "the SPIFFE Workload API");
-    if !section.has("workload_api") {
-        section.require("cert", "a PEM file: the certificate and its intermediates");
-        section.require("key", "a PEM file: the private key");
+    if section.has("workload_api") {
+        return workload_api(section);
     }
+    section.require("cert", "a PEM file: the certificate and its intermediates");
+    section.require("key", "a PEM file: the private key");
     let (cert, key) = (section.path("cert", base), section.path("key", base));
+    if section.string("hint").is_some() {
+        section.wrong("hint", "chooses among the SVIDs of a workload_api");
+    }
     section.finish();
     Some(SvidSource::Files { cert: cert?, key: key? })
+}
+
+fn workload_api(section: Section<'_>) -> Option<SvidSource> {
+    for key in ["cert", "key"] {
+        if section.has(key) {
+            section.wrong(key, "cannot stand beside workload_api, which gives certificate and key");
+        }
+        let _ = section.string(key);
+    }
+    let api = section.string("workload_api").and_then(|f| f.read(|s| WorkloadApi::parse(s)));
+    let hint = section.string("hint");
+    section.finish();
+    let api = api?;
+    Some(SvidSource::WorkloadApi(match hint {
+        Some(hint) => api.with_hint(hint.value),
+        None => api,
+    }))
 }
 
 fn bundles(section: &Section<'_>, base: &Path) -> Option<BTreeMap<TrustDomain, BundleSource>> {
@@ -53,11 +79,26 @@ fn bundle(name: &str, field: &Field<'_, &DeValue<'_>>, base: &Path) -> Option<(T
     })?;
     section.later("url", "a bundle endpoint");
     section.later("profile", "a bundle endpoint");
-    section.later("workload_api", "the SPIFFE Workload API");
-    if !section.has("url") && !section.has("workload_api") {
-        section.require("file", "a PEM file or a SPIFFE bundle (JWKS)");
-    }
-    let file = section.path("file", base);
+    let source = match (section.has("workload_api"), section.has("file"), section.has("url")) {
+        (true, false, false) => from_workload_api(&section),
+        (false, _, true) => None,
+        (false, _, false) => {
+            section.require("file", "a PEM file or a SPIFFE bundle (JWKS); or workload_api = true");
+            section.path("file", base).map(BundleSource::File)
+        }
+        _ => {
+            section.wrong("", "must have exactly one of file and workload_api");
+            return None;
+        }
+    };
     section.finish();
-    Some((domain?, BundleSource::File(file?)))
+    Some((domain?, source?))
+}
+
+fn from_workload_api(section: &Section<'_>) -> Option<BundleSource> {
+    if !section.flag("workload_api")? {
+        section.wrong("workload_api", "must be true: to have the bundle from elsewhere, name that and not this");
+        return None;
+    }
+    Some(BundleSource::WorkloadApi)
 }

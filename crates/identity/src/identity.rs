@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::chain::{self, Usage};
+use crate::limits::FIRST_WORDS_LOOK_MS;
 use crate::next::Next;
 use crate::peer::Peer;
 use crate::snapshot::{Absent, Snapshot};
@@ -141,6 +142,18 @@ impl Identity {
         watcher::spawn(self)
     }
 
+    /// Waits until every source that is asked in the background has had a first word, at most for `time_max`. Somebody must be
+    /// asking: see [`spawn_watch`](Self::spawn_watch). [`status`](Self::status) tells what came of it.
+    pub async fn first_words(&self, time_max: Duration) {
+        let mut generations = self.subscribe();
+        let all = async {
+            while self.lock_inbox_of(|config, inbox| inbox.awaits(config)) {
+                let _ = tokio::time::timeout(Duration::from_millis(FIRST_WORDS_LOOK_MS), generations.changed()).await;
+            }
+        };
+        let _ = tokio::time::timeout(time_max, all).await;
+    }
+
     /// Would this peer still be let in? To be asked on every request of a kept connection.
     ///
     /// Costs two comparisons while the bundle of its domain is the same and nothing of its path expired; else its chain is
@@ -209,6 +222,11 @@ impl Identity {
     pub(crate) fn lock(&self) -> MutexGuard<'_, IdentityConfig> {
         // The configuration is only ever replaced whole, so a panic elsewhere cannot have left half of one.
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_inbox_of<T>(&self, look: impl FnOnce(&IdentityConfig, &Inbox) -> T) -> T {
+        let config = self.lock();
+        look(&config, &self.lock_inbox())
     }
 
     fn lock_inbox(&self) -> MutexGuard<'_, Inbox> {

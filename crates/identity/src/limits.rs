@@ -49,3 +49,6 @@ pub const WORKLOAD_API_RETRY_MS_MAX: u64 = 10_000;
 /// A stream that brought nothing is opened anew when the SVID ends, but not more often than this, in milliseconds: a
 /// connection can be dead without either side seeing it.
 pub const WORKLOAD_API_SILENCE_MS_MIN: u64 = 60_000;
+
+/// How often is looked whether all sources have had a first word, in milliseconds.
+pub const FIRST_WORDS_LOOK_MS: u64 = 50;

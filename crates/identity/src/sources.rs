@@ -87,6 +87,12 @@ impl Inbox {
         }
     }
 
+    /// A source that is asked in the background has not had a first word.
+    pub(crate) fn awaits(&self, config: &IdentityConfig) -> bool {
+        let silent = |api| self.feed(api).is_none_or(|feed| matches!(feed.given, Given::Nothing));
+        config.workload_api().is_some_and(silent)
+    }
+
     fn given_svid(&self, api: &WorkloadApi) -> Told<Arc<OwnSvid>> {
         let Some(feed) = self.feed(api) else { return Told::unasked(api) };
         let word = match &feed.given {

@@ -23,6 +23,9 @@ use report::{Found, Installs, Report};
 /// How long one target is given: what a target does not answer by then is a finding.
 const TARGET_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// How long the broker's own sources that are no files are given for a first word.
+const SOURCES_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// `leasehold check`. Ends with 1 when anything is wrong.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
@@ -48,7 +51,7 @@ pub async fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
     }
     let mut report = Report::new(&config.file);
     report.add(told(&config));
-    report.add(identity(&config));
+    report.add(identity(&config).await);
     report.add(leases(&config).await);
     report.add(seal::look(&config).await);
     report.add(audit::look(&config).await);
@@ -91,11 +94,15 @@ async fn leases(config: &Config) -> Vec<Found> {
     }
 }
 
-fn identity(config: &Config) -> Vec<Found> {
-    let found = |level, what: String| Found::new(level, "identity", what);
+async fn identity(config: &Config) -> Vec<Found> {
     match Identity::load(config.identity.clone()) {
-        Ok(identity) => identity_status(&identity.status()),
-        Err(error) => vec![found(Level::Error, error.to_string())],
+        Ok(identity) => {
+            let watch = identity.spawn_watch();
+            identity.first_words(SOURCES_TIME_MAX).await;
+            watch.abort();
+            identity_status(&identity.status())
+        }
+        Err(error) => vec![Found::new(Level::Error, "identity", error.to_string())],
     }
 }
 
@@ -116,6 +123,7 @@ fn identity_status(status: &IdentityStatus) -> Vec<Found> {
             let what = format!("an authority of {name} has name constraints on URIs: whatever it signs is refused");
             all.push(found(Level::Warning, what));
         }
+        all.extend(domain.last_error.iter().map(|why| found(Level::Warning, why.clone())));
         all.extend(domain.ignored.iter().map(|why| found(Level::Warning, format!("the bundle of {name}: {why}"))));
     }
     all

@@ -15,6 +15,7 @@ pub struct ConfigFile {
     store_url: String,
     store_lines: String,
     broker: String,
+    svid: String,
     bundles: String,
     audit: String,
     limits: String,
@@ -32,6 +33,7 @@ impl ConfigFile {
             store_url: format!("sqlite://{}/leasehold.db", dir.display()),
             store_lines: String::new(),
             broker: String::new(),
+            svid: "{ cert = \"broker.pem\", key = \"broker-key.pem\" }".to_owned(),
             bundles: format!("{} = {{ file = \"bundle.pem\" }}\n", quoted(trust_domain)),
             audit: "\n[[audit]]\nfile = \"audit.jsonl\"\nrequired = true\n".to_owned(),
             limits: String::new(),
@@ -55,6 +57,15 @@ impl ConfigFile {
     #[must_use]
     pub fn broker(mut self, line: &str) -> Self {
         let _ = writeln!(self.broker, "{line}");
+        self
+    }
+
+    /// The broker's SVID and the bundles of these domains come from the Workload API at this address, and no other bundles are
+    /// there.
+    #[must_use]
+    pub fn workload_api(mut self, address: &str, domains: &[&str]) -> Self {
+        self.svid = format!("{{ workload_api = {} }}", quoted(address));
+        self.bundles = domains.iter().map(|d| format!("{} = {{ workload_api = true }}\n", quoted(d))).collect();
         self
     }
 
@@ -176,13 +187,15 @@ impl ConfigFile {
     /// The file's text.
     #[must_use]
     pub fn text(&self) -> String {
-        let Self { cluster, trust_domain, store_url, store_lines, broker, bundles, audit, limits, tables, .. } = self;
+        let Self {
+            cluster, trust_domain, store_url, store_lines, broker, svid, bundles, audit, limits, tables, ..
+        } = self;
         let (cluster, trust_domain, store_url) = (quoted(cluster), quoted(trust_domain), quoted(store_url));
         let data_dir = quoted(&self.dir.to_string_lossy());
         format!(
             "[broker]\ncluster = {cluster}\ndata_dir = {data_dir}\n{broker}\n\
              [listen]\napi = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\n\
-             [identity]\ntrust_domain = {trust_domain}\nsvid = {{ cert = \"broker.pem\", key = \"broker-key.pem\" }}\n\n\
+             [identity]\ntrust_domain = {trust_domain}\nsvid = {svid}\n\n\
              [identity.bundles]\n{bundles}\n[store]\nurl = {store_url}\n{store_lines}{audit}\n[limits]\n{limits}{tables}"
         )
     }
