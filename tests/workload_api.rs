@@ -53,6 +53,10 @@ async fn the_broker_follows_its_agent_and_drops_no_connection() {
         assert_eq!(rig.ask(BILLING, "GET", "/v1/roles", None).await.status, 200, "nor is a new one refused");
     }
     assert_eq!(agent.calls(), 1, "all over one stream");
+    let config = rig.config.write();
+    let checked = rig.run(BILLING, &["check", "--config", &config.to_string_lossy()]).await;
+    let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.contains("the broker is spiffe://dev.local/leasehold, valid until"), "{checked}");
 
     agent.go_away().await;
     wait_until(SOON, "the trouble is in the log", || {

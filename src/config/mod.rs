@@ -148,7 +148,7 @@ impl Parts {
         let broker = server::broker(&root, base);
         let data_dir = broker.as_ref().map(|b| b.data_dir.as_path());
         let listen = server::listen(&root);
-        let identity = identity::identity(&root, base);
+        let identity = identity::identity(&root, base, data_dir);
         let store = store::store(&root, base, data_dir);
         let seal = seal::seal(&root, base);
         let audit = audit::audit(&root, base, data_dir);

@@ -33,11 +33,11 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("comfy_table", &[CLI]),
     ("jsonwebtoken", &["src/token/", CLIENT]),
     ("axum", &[API, AGENT, TELEMETRY]),
-    ("hyper", &[API, AGENT, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
+    ("hyper", &[IDENTITY, API, AGENT, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
     ("hyper_util", &[IDENTITY, API, AGENT, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
     ("http", &[IDENTITY, API, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
     ("http_body", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
-    ("http_body_util", &[API, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
+    ("http_body_util", &[IDENTITY, API, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
     ("tokio_io_timeout", &[API]),
     ("tower", &[IDENTITY, API, AGENT, TELEMETRY]),
     // gRPC: the SPIFFE Workload API, and the tests' own one.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_identity::{BundleSource, Identity, IdentityConfig, SvidSource, TrustDomain};
-use leasehold_testkit::{TestCa, wait_until};
+use leasehold_testkit::{BundleAnswer, BundleEndpoint, TestCa, wait_until};
 
 use crate::rig::{BILLING, Ground, Line, READ, Rig, SOON, request};
 
@@ -88,6 +88,33 @@ async fn an_authority_that_is_taken_away_ends_kept_connections_at_their_next_req
         line.send(request("GET", "/v1/roles", None)).await.is_ok() && matches!(line.answer().await, Ok(Some(_)))
     })
     .await;
+}
+
+/// The partner's bundle comes from the partner, and survives a restart while the partner is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_federated_domain_by_its_bundle_endpoint() {
+    let ground = Ground::new().await;
+    let ca = TestCa::new("partner.example");
+    let (endpoint, authority) = BundleEndpoint::web(&ca.dev().bundle_jwks()).await;
+    std::fs::write(ground.dir().join("web-ca.pem"), authority).expect("write");
+    let source = format!("{{ url = \"{}\", profile = \"https_web\", ca = \"web-ca.pem\" }}", endpoint.url());
+    let config = ground.config().bundle_from("partner.example", &source).grant(
+        "partners read",
+        &["spiffe://partner.example/shop/*"],
+        &[READ],
+        &["mint"],
+    );
+    let mut rig = ground.start(config).await;
+    let shop = partner(&rig.ground, &ca, "/shop/1");
+    let is_let_in = async |rig: &Rig| {
+        let mut line = dial(rig, &shop).await;
+        line.send(request("GET", "/v1/roles", None)).await.is_ok() && matches!(line.answer().await, Ok(Some(_)))
+    };
+    wait_until(SOON, "the partner's bundle", async || is_let_in(&rig).await).await;
+
+    endpoint.answer(BundleAnswer::Away);
+    rig.broker.restart().await.expect("it starts without its partner");
+    assert!(is_let_in(&rig).await, "by the copy that was kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]

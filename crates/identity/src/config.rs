@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::{IdentityError, TrustDomain, WorkloadApi};
+use crate::{BundleEndpoint, IdentityError, TrustDomain, WorkloadApi};
 
 /// Where the trust bundle of one trust domain comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum BundleSource {
     File(PathBuf),
     /// The Workload API that the own SVID comes from: the bundle of the own domain, or one that it federates with.
     WorkloadApi,
+    /// A bundle endpoint.
+    Endpoint(BundleEndpoint),
 }
 
 impl BundleSource {
@@ -57,7 +59,7 @@ impl IdentityConfig {
         };
         paths.extend(self.bundles.values().filter_map(|source| match source {
             BundleSource::File(path) => Some(path.as_path()),
-            BundleSource::WorkloadApi => None,
+            BundleSource::WorkloadApi | BundleSource::Endpoint(_) => None,
         }));
         paths
     }
@@ -68,6 +70,14 @@ impl IdentityConfig {
             SvidSource::WorkloadApi(api) => Some(api),
             SvidSource::Files { .. } => None,
         }
+    }
+
+    /// The bundle endpoints that are asked.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = (&TrustDomain, &BundleEndpoint)> {
+        self.bundles.iter().filter_map(|(domain, source)| match source {
+            BundleSource::Endpoint(endpoint) => Some((domain, endpoint)),
+            _ => None,
+        })
     }
 
     /// What is wrong with it before any source is asked.

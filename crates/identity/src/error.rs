@@ -322,6 +322,16 @@ pub enum IdentityError {
         /// Whose bundle.
         trust_domain: TrustDomain,
     },
+    /// A bundle endpoint gives nothing, or nothing newer.
+    #[error("the bundle of {trust_domain} from {url}: {why}")]
+    Endpoint {
+        /// Whose bundle.
+        trust_domain: TrustDomain,
+        /// Where it is asked for.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A bundle is to come from the Workload API, and there is none.
     #[error("the bundle of {0} is to come from the Workload API, but the own SVID does not come from one")]
     NoWorkloadApi(TrustDomain),
@@ -348,7 +358,10 @@ impl IdentityError {
 
     /// It comes from a source that is asked in the background, so it may mend itself.
     pub(crate) fn is_remote(&self) -> bool {
-        matches!(self, Self::WorkloadApi { .. } | Self::Withdrawn { .. } | Self::NotGiven { .. })
+        matches!(
+            self,
+            Self::WorkloadApi { .. } | Self::Withdrawn { .. } | Self::NotGiven { .. } | Self::Endpoint { .. }
+        )
     }
 
     /// What was in use is so no longer.

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::chain::{self, Usage};
+use crate::endpoint::Fetched;
 use crate::limits::FIRST_WORDS_LOOK_MS;
 use crate::next::Next;
 use crate::peer::Peer;
@@ -20,8 +21,8 @@ use crate::svid::OwnSvid;
 use crate::tls::Acceptor;
 use crate::workload::{self, Feed};
 use crate::{
-    BundleSource, IdentityConfig, IdentityError, IdentityStatus, SpiffeId, SvidError, SvidSource, TrustDomain,
-    WorkloadApi, clock, watch as watcher,
+    BundleEndpoint, BundleSource, IdentityConfig, IdentityError, IdentityStatus, SpiffeId, SvidError, SvidSource,
+    TrustDomain, WorkloadApi, clock, watch as watcher,
 };
 
 /// The own SVID, the trust bundles, and everything that is decided by them.
@@ -212,6 +213,14 @@ impl Identity {
         // It may have come late, from one that is not to be asked any more.
         if config.workload_api() == Some(api) {
             change(self.lock_inbox().feed_of(api));
+        }
+    }
+
+    /// The same for a domain's bundle endpoint.
+    pub(crate) fn fetched(&self, domain: &TrustDomain, endpoint: &BundleEndpoint, change: impl FnOnce(&mut Fetched)) {
+        let config = self.lock();
+        if config.endpoints().any(|asked| asked == (domain, endpoint)) {
+            change(self.lock_inbox().fetched_of(domain, endpoint));
         }
     }
 

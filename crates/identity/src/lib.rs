@@ -3,7 +3,7 @@
 //! This crate is the only one that names rustls, webpki, x509-parser or rcgen. It knows nothing of the broker: a caller gets
 //! a verified [`Peer`] out of a handshake, or a refusal with a stable reason code, and decides for itself what the peer may do.
 //!
-//! * [`Identity`] holds the own SVID and one trust bundle per trust domain, and follows their sources: files, or a SPIFFE Workload API.
+//! * [`Identity`] holds the own SVID and one trust bundle per trust domain, and follows their sources: files, a SPIFFE Workload API, bundle endpoints.
 //! * [`Acceptor`] is the server side of mTLS, [`Connector`] the client side. Both verify by the same rules.
 //! * [`HostTls`] is the client side towards servers that have a host name and no SPIFFE ID, such as collectors of audit lines.
 //! * [`Identity::recheck`] asks of a kept connection whether its peer would still be let in.
@@ -18,6 +18,7 @@ mod chain;
 mod clock;
 mod config;
 pub mod dev;
+mod endpoint;
 mod error;
 mod facts;
 mod files;
@@ -37,6 +38,7 @@ mod workload;
 
 pub use bundle::{BundleError, TrustBundle};
 pub use config::{BundleSource, IdentityConfig, SvidSource};
+pub use endpoint::{BundleEndpoint, EndpointProfile, UrlError};
 pub use error::{HandshakeError, IdentityError, SvidError, explain_alert};
 pub use id::{IdError, Segments, SpiffeId, TrustDomain};
 pub use identity::{Identity, Reload};

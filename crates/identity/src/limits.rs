@@ -52,3 +52,19 @@ pub const WORKLOAD_API_SILENCE_MS_MIN: u64 = 60_000;
 
 /// How often is looked whether all sources have had a first word, in milliseconds.
 pub const FIRST_WORDS_LOOK_MS: u64 = 50;
+
+/// Longest time for one fetch from a bundle endpoint, in milliseconds.
+pub const BUNDLE_ENDPOINT_MS_MAX: u64 = 30_000;
+
+/// Pause between two fetches where the bundle has no refresh hint, in milliseconds (Federation 4.1).
+pub const BUNDLE_REFRESH_MS_DEFAULT: u64 = 300_000;
+
+/// Shortest pause between two fetches, in milliseconds, whatever the refresh hint says.
+pub const BUNDLE_REFRESH_MS_MIN: u64 = 1_000;
+
+/// Longest pause between two fetches, in milliseconds, whatever the refresh hint says: a revoked authority must not stay for
+/// longer.
+pub const BUNDLE_REFRESH_MS_MAX: u64 = 24 * 3_600_000;
+
+/// First pause after a fetch that failed before any succeeded, in milliseconds; each further one is twice as long.
+pub const BUNDLE_RETRY_MS_MIN: u64 = 1_000;

@@ -75,6 +75,9 @@ impl Next {
             return;
         }
         let errors: BTreeSet<String> = self.errors.iter().map(explain).collect();
+        if errors.is_empty() {
+            tracing::info!("all sources of SVID and bundles are good again");
+        }
         for error in errors {
             tracing::error!("{error}");
         }

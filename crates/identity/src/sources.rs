@@ -1,19 +1,22 @@
 //! What each source says at this moment. Files are read when they are asked; what else there is is asked in the background, and
 //! its last word is kept here.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bundle::{BundleError, TrustBundle};
+use crate::endpoint::Fetched;
 use crate::limits::BUNDLE_FILE_BYTES_MAX;
 use crate::svid::OwnSvid;
 use crate::workload::{Feed, Given};
-use crate::{BundleSource, IdentityConfig, IdentityError, SvidSource, TrustDomain, WorkloadApi, files};
+use crate::{BundleEndpoint, BundleSource, IdentityConfig, IdentityError, SvidSource, TrustDomain, WorkloadApi, files};
 
 /// What has been delivered by sources that are not files.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     feed: Option<Feed>,
+    endpoints: BTreeMap<TrustDomain, Fetched>,
 }
 
 /// A source's word, and what it could not tell.
@@ -48,11 +51,13 @@ enum Form {
     Text,
     /// Certificates one after the other.
     Ders,
+    /// A JWK Set.
+    Spiffe,
 }
 
 impl Inbox {
     pub(crate) fn with(feed: Feed) -> Self {
-        Self { feed: Some(feed) }
+        Self { feed: Some(feed), ..Self::default() }
     }
 
     /// What has come from this Workload API, to be changed. What another one gave is forgotten.
@@ -61,6 +66,15 @@ impl Inbox {
             self.feed = None;
         }
         self.feed.get_or_insert_with(|| Feed::new(api))
+    }
+
+    /// The same of this domain's bundle endpoint.
+    pub(crate) fn fetched_of(&mut self, domain: &TrustDomain, endpoint: &BundleEndpoint) -> &mut Fetched {
+        let fetched = self.endpoints.entry(domain.clone()).or_insert_with(|| Fetched::new(endpoint));
+        if fetched.endpoint != *endpoint {
+            *fetched = Fetched::new(endpoint);
+        }
+        fetched
     }
 
     /// The own SVID, of the own trust domain.
@@ -80,6 +94,7 @@ impl Inbox {
     pub(crate) fn bundle(&self, config: &IdentityConfig, domain: &TrustDomain, source: &BundleSource) -> Told<Content> {
         match source {
             BundleSource::File(path) => Content::from_file(path).into(),
+            BundleSource::Endpoint(endpoint) => self.fetched_bundle(domain, endpoint),
             BundleSource::WorkloadApi => match config.workload_api() {
                 Some(api) => self.given_bundle(api, domain),
                 None => Err(IdentityError::NoWorkloadApi(domain.clone())).into(),
@@ -90,7 +105,8 @@ impl Inbox {
     /// A source that is asked in the background has not had a first word.
     pub(crate) fn awaits(&self, config: &IdentityConfig) -> bool {
         let silent = |api| self.feed(api).is_none_or(|feed| matches!(feed.given, Given::Nothing));
-        config.workload_api().is_some_and(silent)
+        let unasked = |(domain, endpoint)| self.fetched(domain, endpoint).is_none_or(Fetched::is_awaited);
+        config.workload_api().is_some_and(silent) || config.endpoints().any(unasked)
     }
 
     fn given_svid(&self, api: &WorkloadApi) -> Told<Arc<OwnSvid>> {
@@ -118,6 +134,30 @@ impl Inbox {
                 Told { word: Word::Drop, error: Some(error) }
             }
         }
+    }
+
+    /// Until the first document has come, the one that was kept from before serves.
+    fn fetched_bundle(&self, domain: &TrustDomain, endpoint: &BundleEndpoint) -> Told<Content> {
+        let fetched = self.fetched(domain, endpoint);
+        let content = |bytes, place| Word::Use(Content { bytes, form: Form::Spiffe, place });
+        let word = match fetched.and_then(|fetched| fetched.document.clone()) {
+            Some(document) => content(document, endpoint.place()),
+            None => match endpoint.kept().map(|path| (files::read(path, BUNDLE_FILE_BYTES_MAX), path)) {
+                Some((Ok(kept), path)) => content(kept.to_vec(), path.into()),
+                _ => Word::Keep,
+            },
+        };
+        let why = match fetched {
+            Some(Fetched { trouble: Some(why), .. }) => why.clone(),
+            Some(Fetched { document: Some(_), .. }) => return Told { word, error: None },
+            _ => "it has not answered yet".into(),
+        };
+        let url = endpoint.place().display().to_string();
+        Told { word, error: Some(IdentityError::Endpoint { trust_domain: domain.clone(), url, why }) }
+    }
+
+    fn fetched(&self, domain: &TrustDomain, endpoint: &BundleEndpoint) -> Option<&Fetched> {
+        self.endpoints.get(domain).filter(|fetched| fetched.endpoint == *endpoint)
     }
 
     fn feed(&self, api: &WorkloadApi) -> Option<&Feed> {
@@ -157,6 +197,7 @@ impl Content {
         let bundle = match self.form {
             Form::Text => TrustBundle::parse(&self.bytes, now_unix_ms),
             Form::Ders => TrustBundle::from_ders(&self.bytes, now_unix_ms),
+            Form::Spiffe => TrustBundle::parse_spiffe(&self.bytes, now_unix_ms),
         };
         let bundle = bundle.map_err(bad)?;
         match (bundle.sequence(), in_use.and_then(TrustBundle::sequence)) {

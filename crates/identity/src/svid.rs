@@ -11,7 +11,6 @@ use rustls::{Error, InconsistentKeys};
 use crate::chain::{self, Bundles, Usage};
 use crate::facts::{self, Facts};
 use crate::limits::{CHAIN_CERTS_MAX, SVID_FILE_BYTES_MAX};
-use crate::peer::sha256_hex;
 use crate::tls::provider;
 use crate::{IdentityError, SpiffeId, SvidError, SvidSource, TrustDomain, files};
 
@@ -22,8 +21,6 @@ pub(crate) struct OwnSvid {
     /// End of the leaf, in milliseconds since the epoch.
     pub(crate) not_after_ms: i64,
     pub(crate) certified: Arc<CertifiedKey>,
-    /// Of the leaf, in hex: tells one SVID from the next.
-    pub(crate) cert_sha256: String,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -61,15 +58,15 @@ impl OwnSvid {
         if let Some(broken) = facts.leaf_violations(&spiffe_id).into_iter().next() {
             return Err(not_an_svid(broken));
         }
-        let cert_sha256 = sha256_hex(&chain[0]);
         let certified = Arc::new(certify(chain)?);
         let not_after_ms = facts.not_after.saturating_mul(1000);
-        Ok(Self { spiffe_id, not_after_ms, certified, cert_sha256, warnings: Vec::new() })
+        Ok(Self { spiffe_id, not_after_ms, certified, warnings: Vec::new() })
     }
 
     /// Nothing about it is new.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.cert_sha256 == other.cert_sha256 && self.warnings == other.warnings
+        // The leaf may stay while an intermediate is replaced.
+        self.certified.cert == other.certified.cert && self.warnings == other.warnings
     }
 
     pub(crate) fn check_domain(&self, source: &SvidSource, expected: &TrustDomain) -> Result<(), IdentityError> {

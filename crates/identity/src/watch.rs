@@ -3,7 +3,7 @@
 //! The directory and not the file, because files are replaced by renames: a mounted Kubernetes volume swaps the symlink
 //! `..data` beside them, and a watch on the old file would die with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::limits::{WATCH_POLL_MS, WATCH_SETTLE_MS};
-use crate::{Identity, WorkloadApi, workload};
+use crate::{BundleEndpoint, Identity, TrustDomain, WorkloadApi, endpoint, workload};
 
 pub(crate) fn spawn(identity: &Arc<Identity>) -> JoinHandle<()> {
     let changed = Arc::new(Notify::new());
@@ -32,15 +32,15 @@ async fn follow(
         let Some(alive) = identity.upgrade() else {
             return;
         };
-        remotes.align(&alive);
         // A thread of its own: a file system that hangs must not hold up the runtime.
         let pass = tokio::task::spawn_blocking(move || {
+            remotes.align(&alive);
             directories.watch(&wanted(&alive));
             alive.reload();
-            directories
+            (directories, remotes)
         });
         match pass.await {
-            Ok(back) => directories = back,
+            Ok(back) => (directories, remotes) = back,
             Err(_) => return,
         }
         tokio::select! {
@@ -56,6 +56,7 @@ async fn follow(
 #[derive(Default)]
 struct Remotes {
     workload_api: Option<(WorkloadApi, Task)>,
+    endpoints: BTreeMap<TrustDomain, (BundleEndpoint, Task)>,
 }
 
 struct Task(JoinHandle<()>);
@@ -69,12 +70,19 @@ impl Drop for Task {
 impl Remotes {
     /// Brings the tasks in line with the configuration. One that has ended by itself, because asking is hopeless, stays so.
     fn align(&mut self, identity: &Arc<Identity>) {
-        let wanted = identity.lock().workload_api().cloned();
-        if self.workload_api.as_ref().map(|(api, _)| api) == wanted.as_ref() {
-            return;
+        let config = identity.lock();
+        let weak = || Arc::downgrade(identity);
+        let api = config.workload_api();
+        if self.workload_api.as_ref().map(|(api, _)| api) != api {
+            let task = |api: &WorkloadApi| Task(tokio::spawn(workload::follow(weak(), api.clone())));
+            self.workload_api = api.map(|api| (api.clone(), task(api)));
         }
-        let task = |api: WorkloadApi| Task(tokio::spawn(workload::follow(Arc::downgrade(identity), api)));
-        self.workload_api = wanted.map(|api| (api.clone(), task(api)));
+        let wanted: BTreeMap<_, _> = config.endpoints().collect();
+        self.endpoints.retain(|domain, (endpoint, _)| wanted.get(domain).is_some_and(|wanted| *wanted == endpoint));
+        for (domain, asked) in wanted {
+            let task = || Task(tokio::spawn(endpoint::follow(weak(), domain.clone(), asked.clone())));
+            self.endpoints.entry(domain.clone()).or_insert_with(|| (asked.clone(), task()));
+        }
     }
 }
 

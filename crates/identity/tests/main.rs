@@ -5,6 +5,7 @@
 mod bundles;
 mod chain;
 mod dev;
+mod endpoint;
 mod follow;
 mod handshake;
 mod ids;

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use leasehold_identity::{
+    BundleEndpoint, BundleSource, EndpointProfile, SpiffeId, SvidSource, TrustDomain, WorkloadApi,
+};
+
 use super::*;
 use crate::domain::grant::{Action, RoleSet};
 
@@ -30,8 +34,31 @@ fn relative_paths_start_at_the_file() {
     assert_eq!(config.broker.data_dir, Path::new("/etc/leasehold/data"));
     assert_eq!(config.store, StoreConfig::Sqlite("/etc/leasehold/s.db".into()));
     assert_eq!(config.audit[0].to, AuditTo::File("/etc/leasehold/logs/a".into()));
-    let leasehold_identity::SvidSource::Files { cert, .. } = &config.identity.svid else { panic!("files") };
+    let SvidSource::Files { cert, .. } = &config.identity.svid else { panic!("files") };
     assert_eq!(cert, Path::new("/etc/leasehold/broker.pem"));
+}
+
+#[test]
+fn an_identity_may_come_from_elsewhere_than_files() {
+    let svid = "svid = { workload_api = \"unix:///run/spire/agent.sock\", hint = \"internal\" }";
+    let bundles = r#""dev.local" = { workload_api = true }
+"web.example" = { url = "https://web.example/bundle", profile = "https_web", ca = "web-ca.pem" }
+"partner.example" = { url = "https://partner.example:8443/b", profile = "https_spiffe", endpoint_id = "spiffe://partner.example/server", bootstrap = "partner.json" }"#;
+    let identity = good(&with_line(&with_line(GOOD, 11, bundles), 9, svid)).identity;
+    let api = WorkloadApi::parse("unix:///run/spire/agent.sock").expect("an address").with_hint("internal");
+    assert_eq!(identity.svid, SvidSource::WorkloadApi(api));
+
+    let bundle = |name: &str| identity.bundles[&TrustDomain::parse(name).expect("a domain")].clone();
+    let endpoint = |url: &str, profile| {
+        let endpoint = BundleEndpoint::new(url, profile).expect("a URL");
+        BundleSource::Endpoint(endpoint.kept_in(Path::new("/var/lib/leasehold/bundles")))
+    };
+    assert_eq!(bundle("dev.local"), BundleSource::WorkloadApi);
+    let web = EndpointProfile::HttpsWeb { ca: Some("/etc/leasehold/web-ca.pem".into()) };
+    assert_eq!(bundle("web.example"), endpoint("https://web.example/bundle", web));
+    let endpoint_id = SpiffeId::parse("spiffe://partner.example/server").expect("an ID");
+    let spiffe = EndpointProfile::HttpsSpiffe { endpoint_id, bootstrap: "/etc/leasehold/partner.json".into() };
+    assert_eq!(bundle("partner.example"), endpoint("https://partner.example:8443/b", spiffe));
 }
 
 #[test]

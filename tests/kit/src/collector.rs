@@ -248,7 +248,8 @@ impl Server {
     }
 }
 
-fn server_config(cert_pem: &str, key_pem: &str, client_ca_pem: Option<&str>) -> ServerConfig {
+/// TLS with this certificate, for clients of these authorities if it is to demand certificates of them.
+pub(crate) fn server_config(cert_pem: &str, key_pem: &str, client_ca_pem: Option<&str>) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone());
     let builder = builder.with_safe_default_protocol_versions().expect("protocol versions");

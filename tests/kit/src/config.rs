@@ -120,8 +120,14 @@ impl ConfigFile {
 
     /// One more trust domain, with its bundle in a file.
     #[must_use]
-    pub fn bundle(mut self, trust_domain: &str, file: &str) -> Self {
-        let _ = writeln!(self.bundles, "{} = {{ file = {} }}", quoted(trust_domain), quoted(file));
+    pub fn bundle(self, trust_domain: &str, file: &str) -> Self {
+        self.bundle_from(trust_domain, &format!("{{ file = {} }}", quoted(file)))
+    }
+
+    /// The same from this source, such as `{ url = "…", profile = "https_web" }`.
+    #[must_use]
+    pub fn bundle_from(mut self, trust_domain: &str, source: &str) -> Self {
+        let _ = writeln!(self.bundles, "{} = {source}", quoted(trust_domain));
         self
     }
 

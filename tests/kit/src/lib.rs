@@ -4,6 +4,7 @@
 //! rules of PostgreSQL changed in 16. What a test needs and does not find makes it fail with the command to run.
 
 mod broker;
+mod bundle_endpoint;
 mod ca;
 mod collector;
 mod config;
@@ -17,6 +18,7 @@ mod wait;
 pub mod workload_api;
 
 pub use broker::{Addresses, Broker, BrokerOptions};
+pub use bundle_endpoint::{BundleAnswer, BundleEndpoint};
 pub use ca::{Svid, TestCa, database_tls};
 pub use collector::{Collector, Mood, Received};
 pub use config::ConfigFile;

@@ -1,5 +1,7 @@
 //! The SPIFFE bundle format: a JWK Set (Trust Domain and Bundle 4, X509-SVID 6).
 
+use std::time::Duration;
+
 use data_encoding::BASE64;
 use serde_json::{Map, Value};
 
@@ -13,7 +15,8 @@ pub(super) fn parse(content: &[u8], now_unix_ms: i64) -> Result<TrustBundle, Bun
     let document = document.as_object().ok_or(BundleError::NotSpiffe("it is not a JSON object"))?;
     let keys =
         document.get("keys").and_then(Value::as_array).ok_or(BundleError::NotSpiffe("there is no list \"keys\""))?;
-    let mut bundle = TrustBundle { sequence: sequence(document)?, ..TrustBundle::default() };
+    let mut bundle =
+        TrustBundle { sequence: sequence(document)?, refresh_hint: refresh_hint(document), ..TrustBundle::default() };
     for (at, key) in keys.iter().enumerate() {
         let name = format!("keys[{at}]");
         match authority(key) {
@@ -61,6 +64,11 @@ fn authority(key: &Value) -> Entry {
         Ok(der) => Entry::Authority(der),
         Err(_) => Entry::Ignored("its x5c is not base64"),
     }
+}
+
+/// What is no number of seconds is no hint: the bundle is as good without.
+fn refresh_hint(document: &Map<String, Value>) -> Option<Duration> {
+    document.get("spiffe_refresh_hint").and_then(Value::as_u64).map(Duration::from_secs)
 }
 
 fn sequence(document: &Map<String, Value>) -> Result<Option<u64>, BundleError> {

@@ -3,6 +3,8 @@
 mod json;
 mod jwks;
 
+use std::time::Duration;
+
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 
@@ -21,6 +23,7 @@ pub struct TrustBundle {
     constrained: Vec<bool>,
     ders: Vec<CertificateDer<'static>>,
     sequence: Option<u64>,
+    refresh_hint: Option<Duration>,
     ignored: Vec<String>,
 }
 
@@ -32,6 +35,13 @@ pub(crate) struct DomainBundle {
     pub(crate) generation: u64,
     /// What it was read from, to see a change.
     pub(crate) content: Vec<u8>,
+}
+
+impl DomainBundle {
+    /// It came from somewhere, and does not just stand for one that has not come yet or was withdrawn.
+    pub(crate) fn is_known(&self) -> bool {
+        !self.content.is_empty()
+    }
 }
 
 /// Why a bundle is refused whole.
@@ -88,6 +98,11 @@ impl TrustBundle {
         }
     }
 
+    /// The same from a SPIFFE JWK Set only, as bundle endpoints give it (Federation 4).
+    pub(crate) fn parse_spiffe(content: &[u8], now_unix_ms: i64) -> Result<Self, BundleError> {
+        jwks::parse(content, now_unix_ms)
+    }
+
     /// How many usable authorities it holds.
     pub fn len(&self) -> usize {
         self.anchors.len()
@@ -101,6 +116,11 @@ impl TrustBundle {
     /// `spiffe_sequence`, if it has one.
     pub fn sequence(&self) -> Option<u64> {
         self.sequence
+    }
+
+    /// `spiffe_refresh_hint`, if it has one: how often its source wants to be asked.
+    pub fn refresh_hint(&self) -> Option<Duration> {
+        self.refresh_hint
     }
 
     /// When the first of its authorities ends, in milliseconds since the Unix epoch.

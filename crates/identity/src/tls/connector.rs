@@ -1,16 +1,14 @@
 //! The client side.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{ALPN_HTTP_1_1, client_config};
+use super::{ALPN_HTTP_1_1, client_config, no_name};
 use crate::{HandshakeError, Identity, SpiffeId};
 
 /// Connects to one server, known by its SPIFFE ID. Host names play no part.
@@ -55,9 +53,7 @@ impl Connector {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let config = self.config().map_err(|e| HandshakeError::tls(&e))?;
-        // rustls wants some name; an address is never sent and our verifier does not look at it.
-        let name = ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        Ok(TlsConnector::from(config).connect(name, io).await?)
+        Ok(TlsConnector::from(config).connect(no_name(), io).await?)
     }
 
     fn config(&self) -> Result<Arc<ClientConfig>, rustls::Error> {

@@ -24,8 +24,9 @@ pub(crate) async fn follow(identity: Weak<Identity>, api: WorkloadApi) {
             None => return,
         };
         let Some(alive) = identity.upgrade() else { return };
-        put(alive, &api, |feed| feed.fail(&failure)).await;
-        if matches!(failure, Failure::Hopeless(_)) {
+        let is_hopeless = matches!(failure, Failure::Hopeless(_));
+        put(alive, &api, move |feed| feed.fail(&failure)).await;
+        if is_hopeless {
             return;
         }
         pause.wait().await;
@@ -48,7 +49,7 @@ async fn stream(identity: &Weak<Identity>, api: &WorkloadApi, pause: &mut Pause)
         if update.is_ok() {
             *pause = Pause::default();
         }
-        put(identity.upgrade()?, api, |feed| match update {
+        put(identity.upgrade()?, api, move |feed| match update {
             Ok(update) => feed.take(update),
             Err(discarded) => feed.trouble = Some(discarded),
         })
@@ -63,10 +64,14 @@ fn silence(identity: &Identity) -> Duration {
 }
 
 /// Changes the feed and lets it come into use.
-async fn put(identity: Arc<Identity>, api: &WorkloadApi, change: impl FnOnce(&mut Feed)) {
-    identity.deliver(api, change);
-    // A thread of its own: files are read again too, and parsing takes its time.
-    let _ = tokio::task::spawn_blocking(move || identity.reload()).await;
+async fn put(identity: Arc<Identity>, api: &WorkloadApi, change: impl FnOnce(&mut Feed) + Send + 'static) {
+    let api = api.clone();
+    // A thread of its own: files are read again too, and a file system that hangs must not hold up the runtime.
+    let done = tokio::task::spawn_blocking(move || {
+        identity.deliver(&api, change);
+        identity.reload();
+    });
+    let _ = done.await;
 }
 
 impl Feed {
