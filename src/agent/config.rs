@@ -120,27 +120,26 @@ pub fn load(path: &Path) -> Result<AgentConfig, ConfigErrors> {
 
 fn broker(root: &Section<'_>, base: &Path) -> Option<Settings> {
     root.require("addr", "where the broker is, such as \"https://leasehold.internal:8443\"");
-    root.require("svid", "{ cert = \"svid.pem\", key = \"svid-key.pem\" }");
-    root.require("bundle", "the trust bundle of your domain (PEM or SPIFFE JWKS)");
-    let addr = root.string("addr").map(|f| f.value.to_owned());
-    let broker_id = root.string("broker_id").map(|f| f.value.to_owned());
+    root.require("svid", "{ cert = \"svid.pem\", key = \"svid-key.pem\" } or { workload_api = \"unix:///…\" }");
+    let text = |key| root.string(key).map(|f| f.value.to_owned());
+    let found = Settings { addr: text("addr"), broker_id: text("broker_id"), ..Settings::default() };
     let bundle = root.path("bundle", base);
-    let (cert, key) = root.section("svid").map(|svid| {
-        svid.later("workload_api", "the SPIFFE Workload API");
+    let svid = root.section("svid")?;
+    let settings = if svid.has("workload_api") {
+        if root.has("bundle") {
+            root.wrong("bundle", "cannot stand beside svid.workload_api, which gives the bundle too");
+        }
+        let text = |key| svid.string(key).map(|f| f.value.to_owned());
+        Settings { workload_api: Some(text("workload_api")?), svid_hint: text("hint"), ..found }
+    } else {
+        root.require("bundle", "the trust bundle of your domain (PEM or SPIFFE JWKS)");
         svid.require("cert", "a PEM file: the certificate and its intermediates");
         svid.require("key", "a PEM file: the private key");
-        let files = (svid.path("cert", base), svid.path("key", base));
-        svid.finish();
-        files
-    })?;
-    Some(Settings {
-        addr: Some(addr?),
-        cert: Some(cert?),
-        key: Some(key?),
-        bundle: Some(bundle?),
-        broker_id,
-        workload_api: None,
-    })
+        let (cert, key) = (svid.path("cert", base), svid.path("key", base));
+        Settings { cert: Some(cert?), key: Some(key?), bundle: Some(bundle?), ..found }
+    };
+    svid.finish();
+    settings.addr.is_some().then_some(settings)
 }
 
 fn socket(section: Section<'_>, base: &Path) -> Option<SocketConfig> {

@@ -26,7 +26,7 @@ use supply::Supplies;
 pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let AgentConfig { broker, socket, credentials } = config;
-    let broker = broker.load()?;
+    let broker = broker.load().await?;
     let identity = broker.identity.clone();
     let follow = identity.spawn_watch();
     let client = Client::new(broker)?;

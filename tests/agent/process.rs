@@ -17,6 +17,8 @@ use crate::ground::{PROGRAM, SOON};
 /// One that runs, in a directory of its own. Dropping it kills it.
 pub struct AgentProcess {
     pub dir: TempDir,
+    /// The name of its socket there.
+    pub socket: &'static str,
     child: Option<Child>,
 }
 
@@ -32,14 +34,19 @@ impl AgentProcess {
 
     /// One that is not started yet.
     pub fn idle() -> Self {
-        Self { dir: tempfile::tempdir().expect("a directory"), child: None }
+        Self { dir: tempfile::tempdir().expect("a directory"), socket: "agent.sock", child: None }
     }
 
     pub fn configure(&self, addr: &str, svid: &Svid, more: &str) {
         let Svid { cert, key, bundle, .. } = svid;
+        self.configure_as(addr, &format!("svid = {{ cert = {cert:?}, key = {key:?} }}\nbundle = {bundle:?}"), more);
+    }
+
+    /// `own`: the lines that say who it is.
+    pub fn configure_as(&self, addr: &str, own: &str, more: &str) {
         let dir = self.dir.path().display().to_string();
         let text = format!(
-            "addr = \"{addr}\"\nsvid = {{ cert = {cert:?}, key = {key:?} }}\nbundle = {bundle:?}\n\
+            "addr = \"{addr}\"\n{own}\n\
              socket = {{ path = \"agent.sock\", uids = [{}] }}\n{}",
             geteuid().as_raw(),
             more.replace("DIR", &dir)
@@ -87,7 +94,7 @@ impl AgentProcess {
     }
 
     pub fn client(&self) -> Agent {
-        Agent::at(self.path("agent.sock"))
+        Agent::at(self.path(self.socket))
     }
 
     pub async fn status(&self, name: &str) -> SupplyStatus {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use leasehold_client::wire::{AckRequest, Credential, DatabaseCredential, Supplied};
+use leasehold_testkit::workload_api::{WorkloadApi, svids, workload_svid};
 use leasehold_testkit::{PgFixture, Session, distribution, wait_until};
 use secrecy::ExposeSecret;
 
@@ -158,6 +159,31 @@ async fn one_that_is_killed_leaves_a_whole_pair_and_is_followed_by_another() {
     assert!(!agent.path("secrets/..leasehold-0123456789abcdef").exists());
     assert!(agent.terminate().await.success());
     stage.client(&broker, OPERATOR).revoke(&first.lease.id).await.expect("nobody holds it any more");
+    stage.quiet(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_identity_comes_from_a_workload_api_and_changes_without_a_new_credential() {
+    let stage = stage("ttl = \"6s\"\nmax_ttl = \"1h\"").await;
+    let broker = stage.broker().await;
+    let mut agent = AgentProcess::idle();
+    let spire = WorkloadApi::start(agent.dir.path()).await;
+    let give = |life| spire.give(svids([workload_svid(stage.ca.dev(), "spiffe://dev.local/billing", life)]));
+    give(Duration::from_secs(600));
+    agent.configure_as(&broker.url(), &format!("svid = {{ workload_api = {:?} }}", spire.address()), FILES);
+    // The API's own socket is agent.sock as well.
+    let text = read(&agent.config()).replace("path = \"agent.sock\"", "path = \"leasehold.sock\"");
+    std::fs::write(agent.config(), text).expect("write agent.toml");
+    agent.socket = "leasehold.sock";
+    agent.launch().await;
+    let first = agent.first("orders").await;
+    give(Duration::from_secs(1200));
+    wait_until(SOON, "a renewal by the next SVID", || async {
+        let lease = agent.status("orders").await.lease.expect("it is held");
+        lease.id == first.lease.id && lease.expires_at > first.lease.expires_at
+    })
+    .await;
+    assert!(agent.terminate().await.success());
     stage.quiet(&broker).await;
 }
 

@@ -5,7 +5,7 @@
 //! # async fn example() -> Result<(), leasehold_client::ClientError> {
 //! use leasehold_client::{Client, ClientConfig, Credentials, Ending, Wanted};
 //!
-//! let client = Client::new(ClientConfig::from_env()?)?;
+//! let client = Client::new(ClientConfig::from_env().await?)?;
 //! let orders = Credentials::keep(client, Wanted::role("orders-read"));
 //! let mut held = orders.ready().await?;
 //! loop {
