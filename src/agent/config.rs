@@ -1,6 +1,8 @@
 //! `agent.toml`: every error names file, line and key.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,12 +11,15 @@ use rustix::process::Signal;
 
 use super::forms::Form;
 use crate::config::section::{Section, check_name};
-use crate::config::{ConfigErrors, read_file};
+use crate::config::{ConfigErrors, key_source, read_file};
+use crate::seal::KeySource;
 
 /// How long a command may take unless its hook says otherwise.
 const HOOK_TIME_DEFAULT: Duration = Duration::from_secs(10);
 /// The longest that it may say.
 const HOOK_TIME_MAX: Duration = Duration::from_secs(600);
+/// How long a child may take to end before it is killed.
+const STOP_TIME_DEFAULT: Duration = Duration::from_secs(30);
 /// Mode of a file unless it says otherwise: its owner alone.
 const MODE_DEFAULT: u32 = 0o600;
 
@@ -23,10 +28,58 @@ const MODE_DEFAULT: u32 = 0o600;
 pub struct AgentConfig {
     /// Which broker, and who we are.
     pub broker: Settings,
+    /// `state` and `state_key`: what outlives the agent.
+    pub state: Option<StateConfig>,
     /// `socket`: where credentials are asked for.
     pub socket: Option<SocketConfig>,
+    /// `listen`: the same for those who can only speak to a port.
+    pub listen: Option<ListenConfig>,
     /// `[credentials.*]`, at least one.
     pub credentials: BTreeMap<String, CredentialConfig>,
+    /// `[exec]`: the service as a child.
+    pub exec: Option<ExecConfig>,
+}
+
+/// Where the state is kept, and the key that seals it.
+#[derive(Debug, Clone)]
+pub struct StateConfig {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// 32 random bytes in base64, from somewhere that is not the disk.
+    pub key: KeySource,
+}
+
+/// A port on loopback, and what opens it.
+#[derive(Debug, Clone)]
+pub struct ListenConfig {
+    /// Its address.
+    pub addr: SocketAddr,
+    /// The file with the bearer token, for its owner alone; made if it is not there.
+    pub token_file: PathBuf,
+}
+
+/// The service as a child.
+#[derive(Debug, Clone)]
+pub struct ExecConfig {
+    /// The program and its arguments.
+    pub command: Vec<OsString>,
+    /// Templates of what it gets into its environment.
+    pub env: BTreeMap<String, String>,
+    /// What it is told of a change.
+    pub on_change: OnChange,
+    /// How long it may take to end before it is killed.
+    pub stop_timeout: Duration,
+}
+
+/// What a child is told of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnChange {
+    /// Nothing: it reads its files.
+    Nothing,
+    /// A signal.
+    Signal(Signal),
+    /// It is ended and started again with the new environment.
+    Restart,
 }
 
 /// A Unix socket, and who may talk to it.
@@ -59,9 +112,18 @@ pub struct FileConfig {
     /// Its name in its directory.
     pub name: String,
     /// What is in it.
-    pub form: Form,
+    pub content: FileContent,
     /// Its mode.
     pub mode: u32,
+}
+
+/// What is in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileContent {
+    /// A form that its readers know.
+    Form(Form),
+    /// Whatever this template says.
+    Template(PathBuf),
 }
 
 /// Something to be done after a change.
@@ -99,21 +161,19 @@ pub enum Deed {
 pub fn load(path: &Path) -> Result<AgentConfig, ConfigErrors> {
     read_file(path, |root, base| {
         let broker = broker(&root, base);
-        for (key, what) in [
-            ("state", "a state file"),
-            ("state_key", "a state file"),
-            ("listen", "the loopback listener"),
-            ("exec", "the service as a child"),
-        ] {
-            root.later(key, what);
-        }
+        let state = state(&root, base);
         let socket = root.section("socket").map(|section| socket(section, base));
+        let listen = root.section("listen").map(|section| listen(section, base));
+        let exec = root.section("exec").map(|section| exec(&section));
         let credentials = credentials(&root, base);
         root.finish();
         Some(AgentConfig {
             broker: broker?,
-            socket: socket.map_or(Some(None), |s| s.map(Some))?,
+            state: state?,
+            socket: all_or_none(socket)?,
+            listen: all_or_none(listen)?,
             credentials: credentials?,
+            exec: all_or_none(exec)?,
         })
     })
 }
@@ -150,6 +210,63 @@ fn socket(section: Section<'_>, base: &Path) -> Option<SocketConfig> {
     section.finish();
     let uids = uids?.into_iter().filter_map(|uid| u32::try_from(uid).ok()).collect();
     Some(SocketConfig { path: path?, uids })
+}
+
+/// A part that may be left out, but not be wrong.
+fn all_or_none<T>(part: Option<Option<T>>) -> Option<Option<T>> {
+    part.map_or(Some(None), |read| read.map(Some))
+}
+
+fn state(root: &Section<'_>, base: &Path) -> Option<Option<StateConfig>> {
+    let dir = root.path("state", base);
+    let key = root.section("state_key").map(|table| key_source(table, base));
+    match (dir, key) {
+        (None, None) => Some(None),
+        (Some(dir), Some(key)) => Some(Some(StateConfig { dir, key: key? })),
+        (Some(_), None) => {
+            root.wrong(
+                "state",
+                "needs state_key: where the key is that seals it, such as { file = \"/run/leasehold/state.key\" }",
+            );
+            None
+        }
+        (None, Some(_)) => {
+            root.wrong("state_key", "needs state: the directory that it is for");
+            None
+        }
+    }
+}
+
+fn listen(section: Section<'_>, base: &Path) -> Option<ListenConfig> {
+    section.require("addr", "a loopback address and port, such as \"127.0.0.1:8450\"");
+    section.require("token_file", "the file with the bearer token; made if it is not there");
+    let addr = section.string("addr").and_then(|f| {
+        f.read(|text| {
+            let addr = text.parse::<SocketAddr>().ok().filter(|addr| addr.ip().is_loopback());
+            addr.ok_or("must be a loopback address and a port, such as \"127.0.0.1:8450\"")
+        })
+    });
+    let token_file = section.path("token_file", base);
+    section.finish();
+    Some(ListenConfig { addr: addr?, token_file: token_file? })
+}
+
+fn exec(section: &Section<'_>) -> Option<ExecConfig> {
+    section.require("command", "the program and its arguments, such as [\"orders-service\"]");
+    let command = section.strings("command").map(|list| list.value.iter().map(|arg| arg.value.into()).collect());
+    let env = section.section("env").map_or(Some(BTreeMap::new()), |env| env.strings_by_name());
+    let on_change = section.string("on_change").map_or(Some(OnChange::Nothing), |f| match f.value {
+        "restart" => Some(OnChange::Restart),
+        name => f.read(|_| signal(name).map_err(|e| format!("{e}, or restart"))).map(OnChange::Signal),
+    });
+    let stop_timeout = section.duration("stop_timeout").unwrap_or(STOP_TIME_DEFAULT);
+    section.finish_here();
+    let command: Vec<OsString> = command?;
+    if command.is_empty() {
+        section.wrong("command", "names no program");
+        return None;
+    }
+    Some(ExecConfig { command, env: env?, on_change: on_change?, stop_timeout })
 }
 
 fn credentials(root: &Section<'_>, base: &Path) -> Option<BTreeMap<String, CredentialConfig>> {
@@ -220,14 +337,21 @@ fn credential(section: &Section<'_>, base: &Path) -> Option<CredentialConfig> {
 
 fn file(section: Section<'_>, base: &Path) -> Option<(PathBuf, FileConfig)> {
     section.require("path", "where the file is to be");
-    section.require("format", "what is in it, such as \"json\"");
-    section.later("template", "a template");
     let path = section.path("path", base);
-    let form = section.string("format").and_then(|f| {
+    let form = section.string("format").map(|f| {
         let known = || Form::NAMES.map(|(name, _)| name).join(", ");
         let found = Form::NAMES.iter().find(|(name, _)| *name == f.value).map(|(_, form)| *form);
         f.read(|_| found.ok_or_else(|| format!("must be one of {}", known())))
     });
+    let template = section.path("template", base);
+    let content = match (form, template) {
+        (Some(form), None) => form.map(FileContent::Form),
+        (None, Some(template)) => Some(FileContent::Template(template)),
+        _ => {
+            section.wrong("", "must have either format = \"json\" or template = \"…\"");
+            None
+        }
+    };
     let mode = section.string("mode").map_or(Some(MODE_DEFAULT), |f| f.read(|text| mode(text)));
     section.finish_here();
     let path = path?;
@@ -236,7 +360,7 @@ fn file(section: Section<'_>, base: &Path) -> Option<(PathBuf, FileConfig)> {
         section.wrong("path", "must be the path of a file, whose name is UTF-8 and does not begin with two dots");
         return None;
     };
-    Some((dir.to_owned(), FileConfig { name: name.to_owned(), form: form?, mode: mode? }))
+    Some((dir.to_owned(), FileConfig { name: name.to_owned(), content: content?, mode: mode? }))
 }
 
 fn mode(text: &str) -> Result<u32, &'static str> {

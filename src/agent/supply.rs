@@ -9,6 +9,9 @@ use leasehold_identity::Identity;
 
 use super::acks::Acks;
 use super::config::CredentialConfig;
+use super::forms;
+use super::forms::template::Known;
+use super::state::State;
 
 /// One credential.
 pub struct Supply {
@@ -27,10 +30,23 @@ pub struct Supplies {
 }
 
 impl Supplies {
-    /// Begins to keep them.
-    pub fn begin(client: &Client, identity: Arc<Identity>, configs: BTreeMap<String, CredentialConfig>) -> Self {
+    /// Begins to keep them; what the state holds and is still good is not fetched again.
+    pub fn begin(
+        client: &Client,
+        identity: Arc<Identity>,
+        configs: BTreeMap<String, CredentialConfig>,
+        state: Option<&State>,
+    ) -> Self {
         let supply = |(name, config): (String, CredentialConfig)| {
-            let credentials = Arc::new(Credentials::keep(client.clone(), config.wanted.clone()));
+            let (client, wanted) = (client.clone(), config.wanted.clone());
+            let credentials = match state.and_then(|state| state.take(&name, &wanted)) {
+                Some(held) => {
+                    tracing::info!(credential = %name, lease = %held.lease.id, generation = held.generation, "what an earlier agent fetched is still good");
+                    Credentials::resume(client, wanted, held)
+                }
+                None => Credentials::keep(client, wanted),
+            };
+            let credentials = Arc::new(credentials);
             let acks = Arc::new(Acks::new(&config.consumers));
             (name, Supply { config: Arc::new(config), credentials, acks })
         };
@@ -45,6 +61,25 @@ impl Supplies {
     /// All, with their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Supply)> {
         self.all.iter().map(|(name, supply)| (name.as_str(), supply))
+    }
+
+    /// What templates know of all that are there.
+    ///
+    /// # Errors
+    /// When one is of a kind that has no form.
+    pub fn known(&self) -> anyhow::Result<Known> {
+        let mut known = Known::default();
+        for (name, supply) in self.iter() {
+            if let Some(held) = supply.credentials.current() {
+                known = known.and(name, held.generation, &held.lease, &forms::open(&held.credential)?);
+            }
+        }
+        Ok(known)
+    }
+
+    /// Whether each was delivered at least once.
+    pub fn are_delivered(&self) -> bool {
+        self.all.values().all(|supply| supply.acks.delivered().0 > 0)
     }
 
     /// How they are.

@@ -33,6 +33,7 @@ pub use audit::{AuditSink, AuditTo, Collector, HttpsCollector};
 pub use error::{ConfigError, ConfigErrors};
 pub use reload::{Changes, Remembered, TargetChange, changes, needs_restart};
 pub use seal::SealConfig;
+pub(crate) use seal::key_source;
 
 use document::{Document, Places};
 use section::{Problems, Section};

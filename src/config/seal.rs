@@ -38,7 +38,8 @@ pub(super) fn seal(root: &Section<'_>, base: &Path) -> Option<Option<SealConfig>
     Some(Some(SealConfig { key: key?, old_keys, recovery: recovery? }))
 }
 
-fn key_source(table: Section<'_>, base: &Path) -> Option<KeySource> {
+/// `{ file = "…" }` and the other places where a key can be.
+pub(crate) fn key_source(table: Section<'_>, base: &Path) -> Option<KeySource> {
     let file = table.path("file", base).map(KeySource::File);
     let env = table.string("env").map(|name| KeySource::Env(name.value.to_owned()));
     let credential = table.string("systemd_credential").and_then(|name| {

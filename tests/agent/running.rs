@@ -30,16 +30,16 @@ run = ["sh", "-c", "echo $LEASEHOLD_CREDENTIAL $LEASEHOLD_GENERATION >> DIR/hear
 acks = "hook"
 "#;
 
-async fn stage(life: &str) -> Stage {
+pub async fn stage(life: &str) -> Stage {
     Stage::new(PgFixture::shared(distribution()).await, Rights::CreateRole).await.with_target(life)
 }
 
-fn login(supplied: &Supplied) -> &DatabaseCredential {
+pub fn login(supplied: &Supplied) -> &DatabaseCredential {
     let Credential::Database(login) = &supplied.credential else { panic!("no login of a database") };
     login
 }
 
-async fn session(stage: &Stage, supplied: &Supplied) -> Session {
+pub async fn session(stage: &Stage, supplied: &Supplied) -> Session {
     let login = login(supplied);
     stage.pg.session(&login.username, login.password.expose_secret()).await
 }

@@ -46,6 +46,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("prost", &[IDENTITY, TESTS]),
     ("utoipa", &[API, CLIENT]),
     ("toml", &["src/config/"]),
+    ("minijinja", &["src/agent/forms/template.rs"]),
     ("governor", &[API, "src/lease/", "src/audit/"]),
     ("prometheus_client", &[TELEMETRY]),
     ("age", &["src/seal/"]),
@@ -60,6 +61,8 @@ const OWNERS: &[(&str, &[&str])] = &[
             "src/audit/",
             "src/seal/",
             "src/config/",
+            // Whether a token is the right one, told in the same time for each.
+            "src/agent/serve/loopback.rs",
             // The checksum of a store's export.
             "src/store/moving/",
             BENCHES,

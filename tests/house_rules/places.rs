@@ -23,6 +23,7 @@ const DYNAMIC_SQL: &[&str] = &[
 /// Where a secret may be read out of its type: where it must go over a wire or into a hash.
 const SECRET_READERS: &[&str] = &[
     "src/agent/forms/login.rs",
+    "src/agent/serve/loopback.rs",
     "plugins/postgres/src/scram.rs",
     "plugins/postgres/src/session.rs",
     "plugins/postgres/src/credential.rs",

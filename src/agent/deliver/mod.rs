@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_client::{Credentials, Held};
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::acks::Acks;
-use super::config::{CredentialConfig, FileConfig};
-use super::forms;
+use super::config::{CredentialConfig, FileConfig, FileContent};
+use super::forms::{self, template};
+use super::state::State;
+use super::supply::Supply;
 use folder::{Content, Folder};
 
 /// First pause after a delivery that failed; doubled each time.
@@ -25,6 +28,10 @@ pub struct Delivery {
     pub config: Arc<CredentialConfig>,
     pub credentials: Arc<Credentials>,
     pub acks: Arc<Acks>,
+    /// Where it is kept over the agent's end.
+    pub state: Option<Arc<State>>,
+    /// Rung when a new generation was delivered.
+    pub news: watch::Sender<u64>,
     folders: Vec<(Arc<Folder>, Vec<FileConfig>)>,
 }
 
@@ -35,15 +42,17 @@ impl Delivery {
     /// As [`Folder::claim`].
     pub fn new(
         name: &str,
-        config: Arc<CredentialConfig>,
-        credentials: Arc<Credentials>,
-        acks: Arc<Acks>,
+        supply: &Supply,
+        state: Option<Arc<State>>,
+        news: watch::Sender<u64>,
     ) -> anyhow::Result<Self> {
+        let Supply { config, credentials, acks } = supply;
         let claim = |(dir, files): (&std::path::PathBuf, &Vec<FileConfig>)| {
             Folder::claim(dir).map(|folder| (Arc::new(folder), files.clone()))
         };
         let folders = config.folders.iter().map(claim).collect::<anyhow::Result<_>>()?;
-        Ok(Self { name: name.to_owned(), config, credentials, acks, folders })
+        let (config, credentials, acks) = (config.clone(), credentials.clone(), acks.clone());
+        Ok(Self { name: name.to_owned(), config, credentials, acks, state, news, folders })
     }
 
     /// Delivers every change, until it is dropped. What cannot be delivered is tried again, for ever, unless something newer
@@ -79,6 +88,7 @@ impl Delivery {
 
     /// `told`: the generation of which all hooks have heard.
     async fn deliver(&self, held: &Held, told: &mut u64) -> anyhow::Result<()> {
+        self.keep(held).await;
         for (folder, files) in &self.folders {
             let contents = self.contents(held, files)?;
             let folder = folder.clone();
@@ -94,14 +104,31 @@ impl Delivery {
             }
         }
         *told = held.generation;
+        self.news.send_modify(|count| *count += 1);
         tracing::info!(credential = %self.name, generation = held.generation, "the credential is delivered");
         Ok(())
+    }
+
+    /// A state that cannot be written keeps nobody from working: it is only needed by the next agent.
+    async fn keep(&self, held: &Held) {
+        let Some(state) = self.state.clone() else { return };
+        let (name, wanted, held) = (self.name.clone(), self.config.wanted.clone(), held.clone());
+        let kept = spawn_blocking(move || state.keep(&name, &wanted, &held)).await;
+        if let Err(error) = kept.map_err(anyhow::Error::from).flatten() {
+            tracing::error!(credential = %self.name, error = format!("{error:#}"), "the credential is not kept over the agent's end");
+        }
     }
 
     fn contents(&self, held: &Held, files: &[FileConfig]) -> anyhow::Result<Vec<Content>> {
         let login = forms::open(&held.credential)?;
         let content = |file: &FileConfig| {
-            let text = forms::formed(file.form, &self.name, &held.lease, &login)?;
+            let text = match &file.content {
+                FileContent::Form(form) => forms::formed(*form, &self.name, &held.lease, &login)?,
+                FileContent::Template(path) => {
+                    let known = template::Known::default().and(&self.name, held.generation, &held.lease, &login);
+                    template::fill(&path.display().to_string(), &template::read(path)?, &known)?
+                }
+            };
             Ok(Content { name: file.name.clone(), text, mode: file.mode })
         };
         files.iter().map(content).collect()

@@ -1,8 +1,8 @@
 //! A credential laid open: the only place of commands and agent where a secret leaves its type.
 
 use anyhow::bail;
-use leasehold_client::wire::Credential;
-use secrecy::ExposeSecret;
+use leasehold_client::wire::{Credential, Supplied};
+use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 /// A credential as plain texts, wiped when dropped.
@@ -39,6 +39,15 @@ pub fn open(credential: &Credential) -> anyhow::Result<Login> {
         database: login.database.clone(),
         url: Zeroizing::new(login.url.expose_secret().to_owned()),
     })
+}
+
+/// Reads a credential that was kept.
+///
+/// # Errors
+/// When it is none. What it holds is not told.
+pub(super) fn read(text: &SecretString) -> anyhow::Result<Supplied> {
+    serde_json::from_str(text.expose_secret())
+        .map_err(|e| anyhow::anyhow!("it is no credential: line {}, column {}", e.line(), e.column()))
 }
 
 impl Login {

@@ -2,12 +2,14 @@
 
 mod files;
 mod login;
+pub mod template;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod variables;
 
 use anyhow::bail;
-use leasehold_client::wire::Lease;
+use leasehold_client::wire::{Lease, Supplied};
+use secrecy::SecretString;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -79,12 +81,20 @@ pub fn whole_json(lease: &Lease, login: &Login) -> anyhow::Result<Zeroizing<Stri
 /// The same with its generation, as the agent says it.
 pub fn supplied_json(generation: u64, lease: &Lease, login: &Login) -> anyhow::Result<Zeroizing<String>> {
     #[derive(Serialize)]
-    struct Supplied<'a> {
+    struct Numbered<'a> {
         generation: u64,
         #[serde(flatten)]
         whole: Whole<'a>,
     }
-    json(&Supplied { generation, whole: Whole { lease, credential: Members::of(login) } })
+    json(&Numbered { generation, whole: Whole { lease, credential: Members::of(login) } })
+}
+
+/// Reads what [`supplied_json`] wrote.
+///
+/// # Errors
+/// When it is something else. What it holds is not told.
+pub fn read_supplied(text: &SecretString) -> anyhow::Result<Supplied> {
+    login::read(text)
 }
 
 #[derive(Serialize)]

@@ -95,7 +95,7 @@ fn other_readers_have_their_own_quoting() {
     assert!(pgbouncer.starts_with("[databases]\n\"orders-read\" = host='db.internal' port='5432' dbname='or:ders'"));
     assert!(pgbouncer.ends_with("password='it''s $(a) \\ \"pass\": `x`'\n"), "{pgbouncer}");
     for form in [Form::Mysql, Form::Jdbc, Form::Pgbouncer] {
-        let broken = Login { database: "a\nb".into(), ..Login::odd() };
-        assert!(formed(form, "r", &lease(), &broken).is_err());
+        let broken = Login { username: "a\nb".into(), ..Login::odd() };
+        assert!(formed(form, "r", &lease(), &broken).is_err(), "{form:?}");
     }
 }

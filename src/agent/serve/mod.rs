@@ -1,6 +1,7 @@
 //! The agent's socket: consumers of this host ask for credentials and acknowledge them. The kernel says who is on the other
 //! side, and only the users that the configuration names are answered.
 
+mod loopback;
 mod routes;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,7 @@ use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -21,6 +23,8 @@ use tower::ServiceExt;
 use super::config::SocketConfig;
 use super::supply::Supplies;
 use crate::socket::Socket;
+
+pub use loopback::Loopback;
 
 /// Connections at once: a host's services, each with a long poll or two.
 const CONNECTIONS_MAX: usize = 256;
@@ -53,32 +57,20 @@ impl Server {
 
     /// Serves until told to stop.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut connections = JoinSet::new();
+        let mut connections = Connections::new(self.router.clone(), stop.clone());
         while !*stop.borrow() {
             tokio::select! {
-                accepted = self.socket.listener.accept() => {
-                    let Ok((stream, _)) = accepted else {
-                        tokio::time::sleep(REST).await;
-                        continue;
-                    };
+                accepted = self.socket.listener.accept() => match accepted {
+                    Ok((stream, _)) if self.knows(&stream) => connections.take(Some(stream)).await,
                     // Closed at once: nobody is owed a word whom the configuration does not name.
-                    if !self.knows(&stream) {
-                        continue;
-                    }
-                    let Ok(place) = places.clone().try_acquire_owned() else { continue };
-                    let (router, stop) = (self.router.clone(), stop.clone());
-                    connections.spawn(async move {
-                        serve(stream, router, stop).await;
-                        drop(place);
-                    });
-                }
-                Some(_) = connections.join_next() => {}
+                    Ok(_) => {}
+                    Err(_) => connections.take(None::<UnixStream>).await,
+                },
+                () = connections.one_ends() => {}
                 _ = stop.changed() => {}
             }
         }
-        let all_done = async { while connections.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(DRAIN_TIME_MAX, all_done).await;
+        connections.drain().await;
     }
 
     fn knows(&self, stream: &UnixStream) -> bool {
@@ -95,7 +87,50 @@ impl Server {
     }
 }
 
-async fn serve(stream: UnixStream, router: Router, mut stop: watch::Receiver<bool>) {
+/// The connections of one listener, each a task.
+struct Connections {
+    router: Router,
+    stop: watch::Receiver<bool>,
+    places: Arc<Semaphore>,
+    tasks: JoinSet<()>,
+}
+
+impl Connections {
+    fn new(router: Router, stop: watch::Receiver<bool>) -> Self {
+        Self { router, stop, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), tasks: JoinSet::new() }
+    }
+
+    /// Serves one, if there is room; rests a little where the system had none to give.
+    async fn take<IO>(&mut self, stream: Option<IO>)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(stream) = stream else { return tokio::time::sleep(REST).await };
+        let Ok(place) = self.places.clone().try_acquire_owned() else { return };
+        let (router, stop) = (self.router.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            serve(stream, router, stop).await;
+            drop(place);
+        });
+    }
+
+    /// For ever while there are none.
+    async fn one_ends(&mut self) {
+        if self.tasks.join_next().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn drain(mut self) {
+        let all_done = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(DRAIN_TIME_MAX, all_done).await;
+    }
+}
+
+async fn serve<IO>(stream: IO, router: Router, mut stop: watch::Receiver<bool>)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let router = router.clone();
         let request = request.map(Body::new);
@@ -115,6 +150,6 @@ async fn serve(stream: UnixStream, router: Router, mut stop: watch::Receiver<boo
         }
     };
     if let Err(e) = result {
-        tracing::debug!(error = %e, "a connection of the agent's socket ended badly");
+        tracing::debug!(error = %e, "a connection to the agent ended badly");
     }
 }

@@ -124,7 +124,7 @@ fn not_yet(supply: &Supply) -> Response {
     response
 }
 
-fn problem(status: StatusCode, detail: &str) -> Response {
+pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
     let problem = Problem {
         kind: "about:blank".into(),
         title: status.canonical_reason().unwrap_or_default().to_owned(),

@@ -36,8 +36,7 @@ pub async fn run(args: AgentArgs, output: Output) -> anyhow::Result<u8> {
         (None, Some(file)) => {
             process::deny_dumps()?;
             logs::start(args.log_format)?;
-            agent::run(agent::config::load(&file)?).await?;
-            Ok(exit::DONE)
+            agent::run(agent::config::load(&file)?).await
         }
         (None, None) => Err(exit::Usage("--config FILE is needed".to_owned()).into()),
     }

@@ -1,6 +1,5 @@
 //! `leasehold run`: a program with credentials in its environment, which live as long as it does.
 
-mod child;
 mod keep;
 
 use std::collections::BTreeSet;
@@ -12,9 +11,9 @@ use leasehold_client::wire::MintRequest;
 use super::connect::ConnectArgs;
 use super::exit::Usage;
 use super::value::AskArgs;
+use crate::agent::child::{self, Signals};
 use crate::agent::forms;
 use crate::agent::forms::variables::{self, Variable};
-use child::Signals;
 use keep::Kept;
 
 /// `leasehold run ROLE… -- CMD`. For one role the program finds PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, what the

@@ -11,8 +11,7 @@ use rustix::process::{Pid, Signal as SignalNumber, kill_process};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::super::output::safe;
-use crate::agent::forms::variables::Variable;
+use super::forms::variables::Variable;
 
 /// The shell's exit codes for a program that is not there, or cannot be started (POSIX 2.8.2).
 const NOT_FOUND: u8 = 127;
@@ -37,6 +36,7 @@ const ENDING: [SignalNumber; 4] = [SignalNumber::TERM, SignalNumber::INT, Signal
 pub struct Signals(Vec<(SignalNumber, Signal)>);
 
 impl Signals {
+    /// Hears them from now on.
     pub fn listen() -> anyhow::Result<Self> {
         let hear = |number: SignalNumber| {
             let heard = signal(SignalKind::from_raw(number.as_raw()));
@@ -46,7 +46,7 @@ impl Signals {
     }
 
     /// The next one.
-    async fn next(&mut self) -> SignalNumber {
+    pub async fn next(&mut self) -> SignalNumber {
         std::future::poll_fn(|context| {
             for (number, heard) in &mut self.0 {
                 if heard.poll_recv(context).is_ready() {
@@ -58,44 +58,65 @@ impl Signals {
         .await
     }
 
+    /// Whether it ends a process that does nothing about it of its own: SIGTERM and SIGINT.
+    pub fn means_stop(number: SignalNumber) -> bool {
+        matches!(number, SignalNumber::TERM | SignalNumber::INT)
+    }
+
     /// The exit code, if a signal has come that means not to start at all.
     pub fn ended_before_start(&mut self) -> Option<u8> {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         let mut came =
             self.0.iter_mut().filter_map(|(number, heard)| heard.poll_recv(&mut context).is_ready().then_some(*number));
-        came.find(|number| ENDING.contains(number)).map(|number| code(BY_SIGNAL + number.as_raw()))
+        came.find_map(code_before_start)
     }
+}
+
+/// The exit code of a program that was not started because of this signal, if it is one of those that end programs.
+pub fn code_before_start(number: SignalNumber) -> Option<u8> {
+    ENDING.contains(&number).then(|| code(BY_SIGNAL + number.as_raw()))
 }
 
 /// Starts the program, passes signals on to it, and answers its exit code.
 pub async fn run(command: &[OsString], environment: Vec<Variable>, mut signals: Signals) -> anyhow::Result<u8> {
+    let mut child = match start(command, environment)? {
+        Ok(child) => child,
+        Err(code) => return Ok(code),
+    };
+    loop {
+        tokio::select! {
+            code = ended(&mut child) => return code,
+            number = signals.next() => hand_on(&child, number),
+        }
+    }
+}
+
+/// Starts the program; the exit code of one that cannot be started.
+pub fn start(command: &[OsString], environment: Vec<Variable>) -> anyhow::Result<Result<Child, u8>> {
     let [program, arguments @ ..] = command else { anyhow::bail!("there is no program to start") };
     let mut command = Command::new(program);
     // In the environment and never among the arguments, which every user of the machine can read.
     command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value.as_str())));
     let started = command.spawn();
     drop(environment);
-    drop(command);
-    let mut child = match started {
-        Ok(child) => child,
-        Err(error) => return Ok(not_started(program, &error)),
-    };
-    // A terminal has sent them to the program already, which is in the same process group.
-    let own_terminal = io::stdin().is_terminal();
-    loop {
-        tokio::select! {
-            status = child.wait() => return Ok(exit_code(status.context("the program cannot be waited for")?)),
-            number = signals.next() => {
-                let seen = own_terminal && matches!(number, SignalNumber::INT | SignalNumber::QUIT);
-                if !seen {
-                    pass_on(&child, number);
-                }
-            }
-        }
+    Ok(started.map_err(|error| not_started(program, &error)))
+}
+
+/// Waits for its end, and answers its exit code.
+pub async fn ended(child: &mut Child) -> anyhow::Result<u8> {
+    Ok(exit_code(child.wait().await.context("the program cannot be waited for")?))
+}
+
+/// Passes on a signal that was sent to us, unless the program has it already: a terminal sends to all of its process group.
+pub fn hand_on(child: &Child, number: SignalNumber) {
+    let seen = io::stdin().is_terminal() && matches!(number, SignalNumber::INT | SignalNumber::QUIT);
+    if !seen {
+        pass_on(child, number);
     }
 }
 
-fn pass_on(child: &Child, number: SignalNumber) {
+/// Sends it a signal.
+pub fn pass_on(child: &Child, number: SignalNumber) {
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     if let Some(pid) = pid {
         // It may have ended a moment ago; then there is nobody to tell.
@@ -104,7 +125,7 @@ fn pass_on(child: &Child, number: SignalNumber) {
 }
 
 fn not_started(program: &OsString, error: &io::Error) -> u8 {
-    eprintln!("leasehold: {} cannot be started: {error}", safe(&program.to_string_lossy()));
+    eprintln!("leasehold: {} cannot be started: {error}", program.to_string_lossy().escape_debug());
     if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { NOT_STARTED }
 }
 

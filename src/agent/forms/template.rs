@@ -1,0 +1,107 @@
+//! Templates: a credential in whatever form its reader wants. In `{{ orders.username }}`, `orders` is the credential's name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use leasehold_client::wire::Lease;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use zeroize::Zeroizing;
+
+use super::{Login, ROOM};
+
+/// Largest template, in bytes.
+const TEMPLATE_BYTES_MAX: u64 = 256 * 1024;
+
+/// What templates know of credentials, by their names. The texts in it live as long as it does, and are not wiped: it is
+/// made for one rendering.
+#[derive(Default)]
+pub struct Known(BTreeMap<String, Value>);
+
+impl Known {
+    /// And of this one.
+    #[must_use]
+    pub fn and(mut self, name: &str, generation: u64, lease: &Lease, login: &Login) -> Self {
+        let text = |text: &str| Value::from(text);
+        let value = Value::from_pairs([
+            ("kind", text(login.kind)),
+            ("username", text(&login.username)),
+            ("password", text(&login.password)),
+            ("host", text(&login.host)),
+            ("port", Value::from(login.port)),
+            ("database", text(&login.database)),
+            ("url", text(&login.url)),
+            ("lease_id", text(&lease.id)),
+            ("expires_at", text(&lease.expires_at)),
+            ("generation", Value::from(generation)),
+        ]);
+        self.0.insert(name.to_owned(), value);
+        self
+    }
+}
+
+/// Reads a template's file.
+///
+/// # Errors
+/// When it cannot be read, is too large or no UTF-8.
+pub fn read(file: &Path) -> anyhow::Result<String> {
+    let size = std::fs::metadata(file).with_context(|| format!("the template {}", file.display()))?.len();
+    if size > TEMPLATE_BYTES_MAX {
+        bail!("the template {} is larger than {TEMPLATE_BYTES_MAX} bytes", file.display());
+    }
+    std::fs::read_to_string(file).with_context(|| format!("the template {}", file.display()))
+}
+
+/// Fills in a template. What it names and nobody knows is an error, never an empty text.
+///
+/// # Errors
+/// With the template's name and line. Never with what was to be filled in.
+pub fn fill(name: &str, template: &str, known: &Known) -> anyhow::Result<Zeroizing<String>> {
+    // The language drops it, as in Jinja; a file is to end as its template does.
+    let last = if template.ends_with('\n') { "\n" } else { "" };
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    let compiled = environment.template_from_named_str(name, template).map_err(|e| told(name, &e))?;
+    let mut filled = Zeroizing::new(Vec::with_capacity(ROOM));
+    let known = Value::from_pairs(known.0.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    compiled.render_captured_to(known, &mut *filled).map_err(|e| told(name, &e))?;
+    let text = std::str::from_utf8(&filled).context("a template gave no UTF-8")?;
+    let mut whole = Zeroizing::new(String::with_capacity(text.len() + 1));
+    whole.push_str(text);
+    whole.push_str(last);
+    Ok(whole)
+}
+
+/// The library's words may hold values.
+fn told(name: &str, error: &minijinja::Error) -> anyhow::Error {
+    let line = error.line().map_or_else(String::new, |line| format!(":{line}"));
+    anyhow::anyhow!("{name}{line}: {:?}", error.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::lease;
+    use super::*;
+
+    fn filled(template: &str) -> Result<String, String> {
+        let known = Known::default().and("orders", 3, &lease(), &Login::odd());
+        fill("x.tpl", template, &known).map(|text| text.to_string()).map_err(|e| format!("{e:#}"))
+    }
+
+    #[test]
+    fn members_are_filled_in_as_they_are() {
+        let text = filled("user={{ orders.username }} {{ orders.port }} {{ orders.generation }}\n").unwrap();
+        assert_eq!(text, "user=lh_a_b_c 5432 3\n");
+        assert_eq!(filled("{{ orders.password }}").unwrap(), *Login::odd().password, "nothing is escaped");
+    }
+
+    #[test]
+    fn what_nobody_knows_is_an_error_with_its_line_and_without_a_secret() {
+        for wrong in ["a\n{{ orders.pasword }}", "a\n{{ other.url }}", "a\n{{ orders.url", "a\n{% include 'x' %}"] {
+            let error = filled(wrong).unwrap_err();
+            assert!(error.starts_with("x.tpl:2: "), "{wrong}: {error}");
+            assert!(!error.contains(Login::odd().password.as_str()), "{error}");
+        }
+    }
+}
