@@ -47,7 +47,8 @@ impl AgentProcess {
         let dir = self.dir.path().display().to_string();
         let text = format!(
             "addr = \"{addr}\"\n{own}\n\
-             socket = {{ path = \"agent.sock\", uids = [{}] }}\n{}",
+             socket = {{ path = \"{}\", uids = [{}] }}\n{}",
+            self.socket,
             geteuid().as_raw(),
             more.replace("DIR", &dir)
         );
@@ -56,16 +57,31 @@ impl AgentProcess {
 
     /// Starts it, again or for the first time, and waits until it answers.
     pub async fn launch(&mut self) {
-        let log = File::options().append(true).create(true).open(self.log_path()).expect("a log");
-        let child = self.command().stderr(log).spawn().expect("start the agent");
-        self.child = Some(child);
+        self.spawn();
         let agent = self.client();
         wait_until(SOON, "the agent to answer", || async { agent.status().await.is_ok() }).await;
     }
 
+    /// The same for one that has no answer for us.
+    pub async fn launch_unheard(&mut self) {
+        self.spawn();
+        wait_until(SOON, "the agent to be up", || async { self.log().contains("the agent is up") }).await;
+    }
+
+    fn spawn(&mut self) {
+        let log = File::options().append(true).create(true).open(self.log_path()).expect("a log");
+        let child = self.command().stderr(log).spawn().expect("start the agent");
+        self.child = Some(child);
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().and_then(Child::id).expect("it runs")
+    }
+
     fn command(&self) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.args(["agent", "--config"]).arg(self.config());
+        // Writing beyond a limit is an error then, and no deadly signal.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", PROGRAM, "agent", "--config"]).arg(self.config());
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         command
     }

@@ -170,11 +170,9 @@ async fn its_identity_comes_from_a_workload_api_and_changes_without_a_new_creden
     let spire = WorkloadApi::start(agent.dir.path()).await;
     let give = |life| spire.give(svids([workload_svid(stage.ca.dev(), "spiffe://dev.local/billing", life)]));
     give(Duration::from_secs(600));
-    agent.configure_as(&broker.url(), &format!("svid = {{ workload_api = {:?} }}", spire.address()), FILES);
-    // The API's own socket is agent.sock as well.
-    let text = read(&agent.config()).replace("path = \"agent.sock\"", "path = \"leasehold.sock\"");
-    std::fs::write(agent.config(), text).expect("write agent.toml");
+    // The API's own is called agent.sock.
     agent.socket = "leasehold.sock";
+    agent.configure_as(&broker.url(), &format!("svid = {{ workload_api = {:?} }}", spire.address()), FILES);
     agent.launch().await;
     let first = agent.first("orders").await;
     give(Duration::from_secs(1200));
@@ -222,7 +220,7 @@ async fn a_wrong_configuration_is_refused_with_file_line_and_key() {
             10,
             "credentials.a.files[0].mode: must be an octal mode",
         ),
-        ("[credentials.a]\nrole = \"r\"\n[[credentials.a.on_change]]\ntimeout = \"5s\"", 7, "must have either run = "),
+        ("[credentials.a]\nrole = \"r\"\n[[credentials.a.on_change]]\ntimeout = \"5s\"", 7, "must have one of run = "),
         (
             "[credentials.a]\nrole = \"r\"\n[[credentials.a.on_change]]\nrun = [\"true\"]\nacks = \"x\"",
             7,

@@ -9,6 +9,8 @@ const CLIENT: &str = "crates/client/";
 const API: &str = "src/api/";
 /// The agent's socket.
 const AGENT: &str = "src/agent/serve/";
+/// URLs that the agent calls after a change, and their form.
+const CALLS: &str = "src/agent/deliver/call.rs";
 const CLI: &str = "src/cli/";
 /// The ops listener: health and metrics.
 const TELEMETRY: &str = "src/telemetry/";
@@ -27,17 +29,17 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("webpki", &[IDENTITY]),
     ("x509_parser", &[IDENTITY]),
     ("rcgen", &[IDENTITY, TESTS]),
-    ("sqlx", &["src/store/", "plugins/postgres/", TESTS, BENCHES]),
+    ("sqlx", &["src/store/", "plugins/postgres/", "examples/", TESTS, BENCHES]),
     ("clap", &[CLI, "src/main.rs"]),
     ("clap_complete", &[CLI]),
     ("comfy_table", &[CLI]),
     ("jsonwebtoken", &["src/token/", CLIENT]),
     ("axum", &[API, AGENT, TELEMETRY]),
-    ("hyper", &[IDENTITY, API, AGENT, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
-    ("hyper_util", &[IDENTITY, API, AGENT, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
-    ("http", &[IDENTITY, API, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
+    ("hyper", &[IDENTITY, API, AGENT, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
+    ("hyper_util", &[IDENTITY, API, AGENT, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
+    ("http", &[IDENTITY, API, CALLS, "src/agent/config/credentials.rs", CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
     ("http_body", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
-    ("http_body_util", &[IDENTITY, API, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
+    ("http_body_util", &[IDENTITY, API, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
     ("tokio_io_timeout", &[API]),
     ("tower", &[IDENTITY, API, AGENT, TELEMETRY]),
     // gRPC: the SPIFFE Workload API, and the tests' own one.

@@ -1,4 +1,4 @@
-//! What is done after a change: a program is run, or a process signalled. Neither is told a secret.
+//! What is done after a change: a program is run, a process signalled, a URL called. None is told a secret.
 
 use std::io;
 use std::path::Path;
@@ -26,6 +26,7 @@ pub async fn call(deed: &Deed, credential: &str, generation: u64) -> anyhow::Res
     match deed {
         Deed::Run { command, timeout } => run(command, *timeout, credential, generation).await,
         Deed::Signal { signal, pid_file } => self::signal(*signal, pid_file).await,
+        Deed::Call { url, timeout } => super::call::post(url, *timeout, credential, generation).await,
     }
 }
 

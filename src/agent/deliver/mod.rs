@@ -1,5 +1,6 @@
 //! Handing a credential on: its files are written, then whoever is to know is told.
 
+mod call;
 pub mod folder;
 mod hook;
 

@@ -1,27 +1,25 @@
 //! `agent.toml`: every error names file, line and key.
 
+mod credentials;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use leasehold_client::{Settings, Wanted};
+use leasehold_client::Settings;
 use rustix::process::Signal;
 
-use super::forms::Form;
-use crate::config::section::{Section, check_name};
+use crate::config::section::Section;
 use crate::config::{ConfigErrors, key_source, read_file};
 use crate::seal::KeySource;
 
-/// How long a command may take unless its hook says otherwise.
-const HOOK_TIME_DEFAULT: Duration = Duration::from_secs(10);
-/// The longest that it may say.
-const HOOK_TIME_MAX: Duration = Duration::from_secs(600);
+use credentials::credentials;
+pub use credentials::{CredentialConfig, Deed, FileConfig, FileContent, HookConfig};
+
 /// How long a child may take to end before it is killed.
 const STOP_TIME_DEFAULT: Duration = Duration::from_secs(30);
-/// Mode of a file unless it says otherwise: its owner alone.
-const MODE_DEFAULT: u32 = 0o600;
 
 /// A checked `agent.toml`.
 #[derive(Debug)]
@@ -89,69 +87,6 @@ pub struct SocketConfig {
     pub path: PathBuf,
     /// The users that are let in; the kernel says who somebody is.
     pub uids: BTreeSet<u32>,
-}
-
-/// One credential that is kept.
-#[derive(Debug)]
-pub struct CredentialConfig {
-    /// What to ask the broker for.
-    pub wanted: Wanted,
-    /// Whether its leases are revoked when the agent ends.
-    pub revoke_on_exit: bool,
-    /// Who acknowledges generations: once all of them have, what came before is ended early.
-    pub consumers: BTreeSet<String>,
-    /// The files to write, by directory: those of one directory change as one.
-    pub folders: BTreeMap<PathBuf, Vec<FileConfig>>,
-    /// What is done after a new generation was delivered, in this order.
-    pub on_change: Vec<HookConfig>,
-}
-
-/// One file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileConfig {
-    /// Its name in its directory.
-    pub name: String,
-    /// What is in it.
-    pub content: FileContent,
-    /// Its mode.
-    pub mode: u32,
-}
-
-/// What is in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileContent {
-    /// A form that its readers know.
-    Form(Form),
-    /// Whatever this template says.
-    Template(PathBuf),
-}
-
-/// Something to be done after a change.
-#[derive(Debug, Clone)]
-pub struct HookConfig {
-    /// What.
-    pub deed: Deed,
-    /// The consumer whose acknowledgement its success is.
-    pub acks: Option<String>,
-}
-
-/// What a hook does.
-#[derive(Debug, Clone)]
-pub enum Deed {
-    /// Runs a program, without a shell; it must exit 0 within the time.
-    Run {
-        /// The program and its arguments.
-        command: Vec<String>,
-        /// The time.
-        timeout: Duration,
-    },
-    /// Signals a process.
-    Signal {
-        /// The signal.
-        signal: Signal,
-        /// The file with the process's id.
-        pid_file: PathBuf,
-    },
 }
 
 /// Reads and checks the file. Paths in it start at its directory.
@@ -267,136 +202,6 @@ fn exec(section: &Section<'_>) -> Option<ExecConfig> {
         return None;
     }
     Some(ExecConfig { command, env: env?, on_change: on_change?, stop_timeout })
-}
-
-fn credentials(root: &Section<'_>, base: &Path) -> Option<BTreeMap<String, CredentialConfig>> {
-    let table = root.section_or_empty("credentials");
-    let all = table.named_sections();
-    if all.is_empty() {
-        root.wrong("credentials", "is missing: [credentials.NAME] with role = \"…\", one for each credential to keep");
-    }
-    let mut taken: BTreeMap<PathBuf, String> = BTreeMap::new();
-    let mut read = BTreeMap::new();
-    let mut whole = true;
-    for (name, section) in all {
-        let Some(credential) = credential(&section, base) else {
-            whole = false;
-            continue;
-        };
-        for dir in credential.folders.keys() {
-            // Two would take turns in replacing each other's files.
-            if let Some(other) = taken.insert(dir.clone(), name.to_owned()) {
-                let why =
-                    format!("{} is the directory of {other}: each credential needs one of its own", dir.display());
-                section.wrong("files", why);
-                whole = false;
-            }
-        }
-        read.insert(name.to_owned(), credential);
-    }
-    whole.then_some(read).filter(|read| !read.is_empty())
-}
-
-fn credential(section: &Section<'_>, base: &Path) -> Option<CredentialConfig> {
-    section.require("role", "the role to ask for");
-    let role = section.name("role").map(|f| f.value.to_owned());
-    let ttl = section.string("ttl").map(|f| f.value.to_owned());
-    let params = section.section("params").map(|params| params.strings_by_name());
-    let revoke_on_exit = section.flag("revoke_on_exit").unwrap_or(false);
-    let consumers = section.strings("consumers").map_or(Some(BTreeSet::new()), |names| {
-        names.value.iter().map(|name| name.read(|s| check_name(s)).map(|()| name.value.to_owned())).collect()
-    });
-    let files: Option<Vec<_>> = section.sections("files").into_iter().map(|file| self::file(file, base)).collect();
-    let on_change: Option<Vec<_>> = section.sections("on_change").into_iter().map(|one| hook(one, base)).collect();
-    section.finish_here();
-    let (consumers, on_change) = (consumers?, on_change?);
-    let mut folders: BTreeMap<PathBuf, Vec<FileConfig>> = BTreeMap::new();
-    for (dir, file) in files? {
-        let beside = folders.entry(dir).or_default();
-        if beside.iter().any(|other| other.name == file.name) {
-            section.wrong("files", format!("{} is there twice", file.name));
-            return None;
-        }
-        beside.push(file);
-    }
-    for hook in &on_change {
-        if let Some(who) = hook.acks.as_ref().filter(|who| !consumers.contains(*who)) {
-            section.wrong("on_change", format!("acks = {who:?}: there is no such consumer in consumers"));
-            return None;
-        }
-    }
-    let params = params.map_or(Some(None), |params| params.map(Some))?;
-    Some(CredentialConfig {
-        wanted: Wanted { role: role?, ttl, params },
-        revoke_on_exit,
-        consumers,
-        folders,
-        on_change,
-    })
-}
-
-fn file(section: Section<'_>, base: &Path) -> Option<(PathBuf, FileConfig)> {
-    section.require("path", "where the file is to be");
-    let path = section.path("path", base);
-    let form = section.string("format").map(|f| {
-        let known = || Form::NAMES.map(|(name, _)| name).join(", ");
-        let found = Form::NAMES.iter().find(|(name, _)| *name == f.value).map(|(_, form)| *form);
-        f.read(|_| found.ok_or_else(|| format!("must be one of {}", known())))
-    });
-    let template = section.path("template", base);
-    let content = match (form, template) {
-        (Some(form), None) => form.map(FileContent::Form),
-        (None, Some(template)) => Some(FileContent::Template(template)),
-        _ => {
-            section.wrong("", "must have either format = \"json\" or template = \"…\"");
-            None
-        }
-    };
-    let mode = section.string("mode").map_or(Some(MODE_DEFAULT), |f| f.read(|text| mode(text)));
-    section.finish_here();
-    let path = path?;
-    let place = path.parent().zip(path.file_name().and_then(|name| name.to_str()));
-    let Some((dir, name)) = place.filter(|(_, name)| !name.starts_with("..")) else {
-        section.wrong("path", "must be the path of a file, whose name is UTF-8 and does not begin with two dots");
-        return None;
-    };
-    Some((dir.to_owned(), FileConfig { name: name.to_owned(), content: content?, mode: mode? }))
-}
-
-fn mode(text: &str) -> Result<u32, &'static str> {
-    let why = "must be an octal mode such as \"0640\", without write for others";
-    let mode = u32::from_str_radix(text, 8).map_err(|_| why)?;
-    if mode & !0o777 == 0 && mode & 0o002 == 0 && mode & 0o400 != 0 { Ok(mode) } else { Err(why) }
-}
-
-fn hook(section: Section<'_>, base: &Path) -> Option<HookConfig> {
-    section.later("url", "calling a URL");
-    section.later("pgbouncer", "PgBouncer's admin console");
-    let run = section.strings("run").map(|list| list.value.iter().map(|arg| arg.value.to_owned()).collect::<Vec<_>>());
-    let timeout = section.duration("timeout");
-    let signal = section.string("signal").map(|f| f.read(|name| signal(name)));
-    let pid_file = section.path("pid_file", base);
-    let acks = section.string("acks").map(|f| f.value.to_owned());
-    section.finish_here();
-    if timeout.is_some_and(|timeout| timeout > HOOK_TIME_MAX || timeout.is_zero()) {
-        section.wrong("timeout", "must be more than 0 and at most 10m");
-        return None;
-    }
-    let deed = match (run, signal) {
-        (Some(command), None) if !command.is_empty() => {
-            Deed::Run { command, timeout: timeout.unwrap_or(HOOK_TIME_DEFAULT) }
-        }
-        (None, Some(signal)) => {
-            section.require("pid_file", "the file with the id of the process to signal");
-            Deed::Signal { signal: signal?, pid_file: pid_file? }
-        }
-        _ => {
-            section
-                .wrong("", "must have either run = [\"program\", \"argument\"] or signal = \"SIGHUP\" with pid_file");
-            return None;
-        }
-    };
-    Some(HookConfig { deed, acks })
 }
 
 fn signal(name: &str) -> Result<Signal, String> {

@@ -1,0 +1,159 @@
+//! The agent when things go wrong around it.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use leasehold_client::wire::{RevokeManyRequest, Selector};
+use leasehold_client::{Credentials, Ending, Wanted};
+use leasehold_sdk::Timestamp;
+use leasehold_testkit::wait_until;
+use leasehold_testkit::workload_api::{WorkloadApi, svids, workload_svid};
+
+use super::process::{AgentProcess, read};
+use super::running::{session, stage};
+use crate::stage::{BILLING, OPERATOR, ROLE, SOON, Stage};
+
+/// Replaced every four seconds or so.
+const LIFE: &str = "ttl = \"6s\"\noverlap = \"2s\"";
+
+const FILE: &str = "[credentials.orders]\nrole = \"orders-write\"\nrevoke_on_exit = true\n\
+                    [[credentials.orders.files]]\npath = \"DIR/secrets/url\"\nformat = \"url\"\n";
+
+/// Lets the agent write no file beyond this size: a full disk, for it alone.
+fn disk(agent: &AgentProcess, size: &str) {
+    let pid = agent.pid().to_string();
+    let done = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={size}:unlimited")]).status();
+    assert!(done.expect("run prlimit (util-linux)").success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_full_disk_the_old_files_stay_whole_and_the_new_ones_come_later() {
+    let stage = stage(LIFE).await;
+    let broker = stage.broker().await;
+    let mut agent = AgentProcess::start(&broker.url(), &stage.ca.svid(BILLING), FILE).await;
+    let url = agent.path("secrets/url");
+    wait_until(SOON, "its first file", || async { url.exists() }).await;
+    disk(&agent, "10");
+    let full = async || {
+        let status = agent.status("orders").await;
+        status.generation > status.delivered
+            && status.last_error.is_some_and(|why| why.contains("cannot take the new files"))
+    };
+    wait_until(SOON, "its complaint", full).await;
+    let there = read(&url);
+    assert!(there.starts_with("postgres") && there.ends_with('\n'), "what is there is whole");
+    let socket = agent.first("orders").await;
+    session(&stage, &socket).await;
+    disk(&agent, "unlimited");
+    let well = async || {
+        let status = agent.status("orders").await;
+        status.generation == status.delivered && status.last_error.is_none()
+    };
+    wait_until(SOON, "its delivery", well).await;
+    assert!(agent.terminate().await.success());
+    stage.quiet(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_is_not_named_gets_nothing_from_the_socket() {
+    let stage = stage(LIFE).await;
+    let svid = stage.ca.svid(BILLING);
+    let mut agent = AgentProcess::idle();
+    agent.configure("https://127.0.0.1:9", &svid, FILE);
+    let own = format!("uids = [{}]", rustix::process::geteuid().as_raw());
+    std::fs::write(agent.config(), read(&agent.config()).replace(&own, "uids = [4294967000]"))
+        .expect("write agent.toml");
+    agent.launch_unheard().await;
+    let error = agent.client().status().await.expect_err("we are not named");
+    assert!(error.to_string().contains("cannot reach"), "{error}");
+    assert!(agent.log().contains("was turned away"), "{}", agent.log());
+    assert!(agent.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_refuses_leaves_the_old_one_in_service_and_is_asked_again() {
+    let stage = stage(LIFE).await;
+    let broker = stage.broker().await;
+    let mut agent = AgentProcess::start(&broker.url(), &stage.ca.svid(BILLING), FILE).await;
+    let first = agent.first("orders").await;
+    let lines = format!("target = \"orders\"\nmember_of = [\"{}\"]\n{LIFE}", stage.group);
+    let bare = Stage::bare(&stage);
+    // The same target and role, but no grant.
+    stage.target(bare, &stage.admin.url, "").role(ROLE, &lines).write();
+    broker.reload().expect("SIGHUP");
+    let refused = async || {
+        let status = agent.status("orders").await;
+        status.generation >= 1 && status.last_error.is_some_and(|why| why.contains("(403"))
+    };
+    wait_until(SOON, "its complaint", refused).await;
+    assert!(agent.first("orders").await.generation >= first.generation, "it is still handed out");
+    stage.config.write();
+    broker.reload().expect("SIGHUP");
+    let next = agent.after("orders", agent.status("orders").await.generation).await;
+    session(&stage, &next).await;
+    assert!(agent.terminate().await.success());
+    stage.quiet(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_an_svid_that_has_expired_the_old_one_serves_until_there_is_another() {
+    let stage = stage("ttl = \"4s\"\nmax_ttl = \"1h\"").await;
+    let broker = stage.broker().await;
+    let mut agent = AgentProcess::idle();
+    let spire = WorkloadApi::start(agent.dir.path()).await;
+    let give = |life| spire.give(svids([workload_svid(stage.ca.dev(), "spiffe://dev.local/billing", life)]));
+    give(Duration::from_secs(5));
+    agent.socket = "leasehold.sock";
+    agent.configure_as(&broker.url(), &format!("svid = {{ workload_api = {:?} }}", spire.address()), FILE);
+    agent.launch().await;
+    agent.first("orders").await;
+    wait_until(SOON, "its complaint", || async { agent.status("orders").await.last_error.is_some() }).await;
+    agent.client().credential("orders").await.expect("it is still handed out");
+    give(Duration::from_secs(600));
+    let well = async || {
+        let status = agent.status("orders").await;
+        status.last_error.is_none() && !status.alarm
+    };
+    wait_until(SOON, "it to be well again", well).await;
+    session(&stage, &agent.first("orders").await).await;
+    assert!(agent.terminate().await.success());
+    stage.quiet(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_never_acknowledges_keeps_the_old_one_until_its_end() {
+    let stage = stage(LIFE).await;
+    let broker = stage.broker().await;
+    let config = FILE.replace("revoke_on_exit", "consumers = [\"sleeper\"]\nrevoke_on_exit");
+    let mut agent = AgentProcess::start(&broker.url(), &stage.ca.svid(BILLING), &config).await;
+    let first = agent.first("orders").await;
+    agent.after("orders", 1).await;
+    let ended = stage.over(&broker, &first.lease.id).await;
+    assert_eq!(ended.ended_by.as_deref(), Some("expiry"));
+    assert!(agent.terminate().await.success());
+    stage.quiet(&broker).await;
+}
+
+/// An operator ends what a hundred hold, all at once: each is supplied again, and not all in the same moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_that_are_ended_at_once_do_not_come_back_at_once() {
+    let stage = stage("ttl = \"10m\"").await;
+    let broker = stage.broker().await;
+    let kept: Vec<_> =
+        (0..100).map(|_| Credentials::keep(stage.client(&broker, BILLING), Wanted::role(ROLE))).collect();
+    for one in join_all(kept.iter().map(Credentials::ready)).await {
+        one.expect("a credential");
+    }
+    let operator = stage.client(&broker, OPERATOR);
+    let order = RevokeManyRequest { expect: Some(100), ..RevokeManyRequest::of(Selector::All) };
+    operator.revoke_many(&order).await.expect("an order");
+    let again = join_all(kept.iter().map(|one| one.changed(1)));
+    let again = tokio::time::timeout(SOON, again).await.expect("all are supplied again");
+    let issued: BTreeSet<Timestamp> = again.iter().map(|held| held.lease.issued_at.parse().expect("a time")).collect();
+    let (first, last) = (*issued.first().expect("some"), *issued.last().expect("some"));
+    assert!(last.since(first) > Duration::from_millis(1000), "from {first} to {last}");
+    join_all(kept.into_iter().map(|one| one.close(Ending::Revoke))).await;
+    stage.quiet(&broker).await;
+}
