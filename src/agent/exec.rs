@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustix::process::Signal;
 use tokio::process::Child;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use zeroize::Zeroizing;
 
 use super::child::{self, Signals};
@@ -40,10 +40,22 @@ pub async fn run(
             Ok(child) => child,
             Err(code) => return Ok(code),
         };
+        // When it is killed, once it was told to end.
+        let mut killed_at = None;
         loop {
             tokio::select! {
                 code = child::ended(&mut child) => return code,
-                number = signals.next() => child::hand_on(&child, number),
+                number = signals.next() => {
+                    child::hand_on(&child, number);
+                    if Signals::means_stop(number) {
+                        killed_at.get_or_insert(Instant::now() + config.stop_timeout);
+                    }
+                }
+                () = sleep_until(killed_at.unwrap_or_else(Instant::now)), if killed_at.is_some() => {
+                    tracing::warn!(after = ?config.stop_timeout, "the service did not end, and is killed");
+                    child::pass_on(&child, Signal::KILL);
+                    killed_at = None;
+                }
                 _ = news.changed() => match config.on_change {
                     OnChange::Nothing => {}
                     OnChange::Signal(number) => child::pass_on(&child, number),

@@ -178,3 +178,14 @@ async fn a_child_can_be_started_again_for_each_change() {
     assert_eq!(agent.terminate().await.code(), Some(7));
     stage.quiet(&broker).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_does_not_end_is_killed() {
+    let stage = stage("ttl = \"10m\"").await;
+    let broker = stage.broker().await;
+    let config = format!("{CHILD}stop_timeout = \"1s\"\n").replace("'exit 7'", "''");
+    let mut agent = AgentProcess::start(&broker.url(), &stage.ca.svid(BILLING), &config).await;
+    wait_until(SOON, "its start", || async { agent.path("started").exists() }).await;
+    assert_eq!(agent.terminate().await.code(), Some(137));
+    stage.quiet(&broker).await;
+}

@@ -43,6 +43,8 @@ pub struct FileConfig {
     pub content: FileContent,
     /// Its mode.
     pub mode: u32,
+    /// Its user and group; the agent's own unless said.
+    pub owner: Option<(u32, u32)>,
 }
 
 /// What is in a file.
@@ -173,20 +175,27 @@ fn file(section: Section<'_>, base: &Path) -> Option<(PathBuf, FileConfig)> {
         }
     };
     let mode = section.string("mode").map_or(Some(MODE_DEFAULT), |f| f.read(|text| mode(text)));
+    let owner = section.string("owner").map(|f| f.read(|text| owner(text)));
     section.finish_here();
     let path = path?;
+    let owner = owner.map_or(Some(None), |owner| owner.map(Some))?;
     let place = path.parent().zip(path.file_name().and_then(|name| name.to_str()));
     let Some((dir, name)) = place.filter(|(_, name)| !name.starts_with("..")) else {
         section.wrong("path", "must be the path of a file, whose name is UTF-8 and does not begin with two dots");
         return None;
     };
-    Some((dir.to_owned(), FileConfig { name: name.to_owned(), content: content?, mode: mode? }))
+    Some((dir.to_owned(), FileConfig { name: name.to_owned(), content: content?, mode: mode?, owner }))
 }
 
 fn mode(text: &str) -> Result<u32, &'static str> {
     let why = "must be an octal mode such as \"0640\", without write for others";
     let mode = u32::from_str_radix(text, 8).map_err(|_| why)?;
     if mode & !0o777 == 0 && mode & 0o002 == 0 && mode & 0o400 != 0 { Ok(mode) } else { Err(why) }
+}
+
+fn owner(text: &str) -> Result<(u32, u32), &'static str> {
+    let numbers = text.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+    numbers.ok_or("must be the numbers of a user and a group, such as \"1000:1000\"")
 }
 
 fn hook(section: Section<'_>, base: &Path) -> Option<HookConfig> {

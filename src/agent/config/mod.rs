@@ -18,8 +18,8 @@ use crate::seal::KeySource;
 use credentials::credentials;
 pub use credentials::{CredentialConfig, Deed, FileConfig, FileContent, HookConfig};
 
-/// How long a child may take to end before it is killed.
-const STOP_TIME_DEFAULT: Duration = Duration::from_secs(30);
+/// How long a child may take to end before it is killed: whoever stops the agent is promised 20 s, and leases are revoked after it.
+const STOP_TIME_DEFAULT: Duration = Duration::from_secs(10);
 
 /// A checked `agent.toml`.
 #[derive(Debug)]

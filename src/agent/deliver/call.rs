@@ -55,13 +55,10 @@ where
 {
     let spoken = http1::Builder::new().max_buf_size(HEADER_BYTES_MAX).handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = spoken?;
-    tokio::select! {
-        answer = sender.send_request(request) => Ok(answer?.status()),
-        ended = connection => {
-            ended?;
-            bail!("the connection ended without an answer")
-        }
-    }
+    let connection = tokio::spawn(connection);
+    let answer = sender.send_request(request).await;
+    connection.abort();
+    Ok(answer?.status())
 }
 
 #[cfg(test)]

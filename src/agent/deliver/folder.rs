@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -25,6 +25,8 @@ pub struct Content {
     pub text: Zeroizing<String>,
     /// Its mode.
     pub mode: u32,
+    /// Its user and group, if not ours.
+    pub owner: Option<(u32, u32)>,
 }
 
 /// A directory in which we are the only one to write.
@@ -83,7 +85,8 @@ impl Folder {
         files.iter().all(|file| {
             let path = self.dir.join(&file.name);
             let is_ours = fs::read_link(&path).is_ok_and(|to| to == Path::new(DATA).join(&file.name));
-            let same_mode = fs::metadata(&path).is_ok_and(|meta| meta.mode() & 0o777 == file.mode);
+            let is_whose = |meta: &fs::Metadata| file.owner.is_none_or(|owner| owner == (meta.uid(), meta.gid()));
+            let same_mode = fs::metadata(&path).is_ok_and(|meta| meta.mode() & 0o777 == file.mode && is_whose(&meta));
             is_ours
                 && same_mode
                 && fs::read(&path).map(Zeroizing::new).is_ok_and(|there| *there == file.text.as_bytes())
@@ -110,6 +113,9 @@ impl Folder {
             let path = folder.join(&file.name);
             let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
             out.write_all(file.text.as_bytes())?;
+            if let Some((uid, gid)) = file.owner {
+                fchown(&out, Some(uid), Some(gid))?;
+            }
             out.set_permissions(Permissions::from_mode(file.mode))?;
             out.sync_all()?;
         }
@@ -163,7 +169,12 @@ mod tests {
     use super::*;
 
     fn pair(text: &str) -> Vec<Content> {
-        let file = |name: &str, mode| Content { name: name.to_owned(), text: Zeroizing::new(text.to_owned()), mode };
+        let file = |name: &str, mode| Content {
+            name: name.to_owned(),
+            text: Zeroizing::new(text.to_owned()),
+            mode,
+            owner: None,
+        };
         vec![file("user", 0o640), file("password", 0o600)]
     }
 
@@ -185,6 +196,21 @@ mod tests {
         assert!(other.contains("is another agent's"), "{other}");
         drop(folder);
         Folder::claim(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_file_belongs_to_whom_it_is_said_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::claim(dir.path()).unwrap();
+        // Whoever is not root can give a file to itself only, and is told so of others.
+        let root = rustix::process::geteuid().is_root();
+        let ours = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let owner = Some(if root { (65_534, 65_534) } else { ours });
+        let files: Vec<_> = pair("one").into_iter().map(|file| Content { owner, ..file }).collect();
+        assert!(folder.put(&files).unwrap());
+        let meta = fs::metadata(dir.path().join("password")).unwrap();
+        assert_eq!((Some((meta.uid(), meta.gid())), meta.mode() & 0o777), (owner, 0o600));
+        assert!(!folder.put(&files).unwrap());
     }
 
     #[test]

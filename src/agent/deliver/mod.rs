@@ -130,7 +130,7 @@ impl Delivery {
                     template::fill(&path.display().to_string(), &template::read(path)?, &known)?
                 }
             };
-            Ok(Content { name: file.name.clone(), text, mode: file.mode })
+            Ok(Content { name: file.name.clone(), text, mode: file.mode, owner: file.owner })
         };
         files.iter().map(content).collect()
     }
