@@ -10,6 +10,11 @@ use crate::quote::quote_literal;
 /// Most accounts in one page, whatever is asked.
 const PAGE_MAX: usize = 5_000;
 
+/// Between these names, the second not included, are those of all clusters' accounts: names are compared byte by byte, and in ASCII a
+/// backtick follows the underscore.
+const FIRST: &str = "lh_";
+const END: &str = "lh`";
+
 /// One page of the mark's members whose names are account names of ours, in the order of their names.
 pub(crate) async fn list(
     target: &Target,
@@ -47,26 +52,17 @@ pub(crate) async fn list(
 /// however many there are beside them. As a join the server would read the whole group for each page.
 fn page_sql(mark: &Mark, after: Option<&str>, limit: usize) -> Result<String, EngineError> {
     let group = quote_literal(&mark_name(&mark.cluster))?;
-    let (first, end) = names_of(mark);
     let after = quote_literal(after.unwrap_or(""))?;
-    let (first, end) = (quote_literal(&first)?, quote_literal(&end)?);
     Ok(format!(
         "SELECT r.rolname::pg_catalog.text AS name, r.oid::pg_catalog.int8 AS oid, \
          CASE WHEN pg_catalog.isfinite(r.rolvaliduntil) THEN (pg_catalog.date_part('epoch', r.rolvaliduntil) \
          OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8 END AS until_ms FROM pg_catalog.pg_roles AS r \
          WHERE r.rolname OPERATOR(pg_catalog.>) {after}::pg_catalog.name \
-         AND r.rolname OPERATOR(pg_catalog.>=) {first}::pg_catalog.name \
-         AND r.rolname OPERATOR(pg_catalog.<) {end}::pg_catalog.name \
+         AND r.rolname OPERATOR(pg_catalog.>=) '{FIRST}'::pg_catalog.name \
+         AND r.rolname OPERATOR(pg_catalog.<) '{END}'::pg_catalog.name \
          AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_auth_members AS m \
          WHERE m.member OPERATOR(pg_catalog.=) r.oid AND m.roleid OPERATOR(pg_catalog.=) (SELECT g.oid \
          FROM pg_catalog.pg_roles AS g WHERE g.rolname OPERATOR(pg_catalog.=) {group}::pg_catalog.name)) \
          OPERATOR(pg_catalog.>) 0::pg_catalog.int8 ORDER BY r.rolname USING OPERATOR(pg_catalog.<) LIMIT {limit}"
     ))
-}
-
-/// Between which names, the second not included, all accounts of the mark's cluster are: names are compared byte by byte.
-fn names_of(mark: &Mark) -> (String, String) {
-    let all = mark_name(&mark.cluster);
-    // What follows '_' in ASCII.
-    (format!("{all}_"), format!("{all}`"))
 }
