@@ -63,12 +63,16 @@ impl Delivery {
         let mut told = 0;
         let mut pause = RETRY_MIN;
         loop {
-            let held = changes.borrow_and_update().clone();
+            let (held, told_before) = (changes.borrow_and_update().clone(), told);
             let delivered = match &held {
                 Some(held) => self.deliver(held, &mut told).await,
                 None => Ok(()),
             };
             self.acks.note_delivery(&delivered, held.as_deref().map_or(0, |held| held.generation));
+            if told != told_before {
+                // After it is noted: whoever hears of it looks there.
+                self.news.send_modify(|count| *count += 1);
+            }
             match delivered {
                 Ok(()) => {
                     pause = RETRY_MIN;
@@ -105,7 +109,6 @@ impl Delivery {
             }
         }
         *told = held.generation;
-        self.news.send_modify(|count| *count += 1);
         tracing::info!(credential = %self.name, generation = held.generation, "the credential is delivered");
         Ok(())
     }
