@@ -64,14 +64,17 @@ fn identity_of(path: &Path) -> std::io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
-/// Whoever can write in the directory can put a socket of his own in this one's place, and be taken for us.
-fn check_directory(dir: &Path) -> anyhow::Result<()> {
+/// Whoever can write in a directory can put something of his own in the place of what we make there, and be taken for us.
+///
+/// # Errors
+/// When others than our user and root can write in `dir`.
+pub fn check_directory(dir: &Path) -> anyhow::Result<()> {
     let there = fs::metadata(dir).with_context(|| format!("its directory {} cannot be used", dir.display()))?;
     let us = rustix::process::geteuid().as_raw();
     if !there.is_dir() || ![0, us].contains(&there.uid()) || there.mode() & 0o022 != 0 {
         bail!(
             "its directory {} must belong to our user or to root, and nobody else may write in it (mode {:04o} \
-             now): put it right, or name another socket",
+             now): put it right, or name another",
             dir.display(),
             there.mode() & 0o7777
         );

@@ -11,6 +11,8 @@ use data_encoding::HEXLOWER;
 use leasehold_sdk::random;
 use zeroize::Zeroizing;
 
+use crate::socket::check_directory;
+
 /// The link to the folder in use, and the one that is about to take its place.
 const DATA: &str = "..data";
 const NEXT: &str = "..data_next";
@@ -44,6 +46,7 @@ impl Folder {
     /// When another agent has it, or it cannot be made or locked.
     pub fn claim(dir: &Path) -> anyhow::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o755).create(dir).with_context(|| at(dir, "cannot be made"))?;
+        check_directory(dir)?;
         let lock = File::open(dir).with_context(|| at(dir, "cannot be opened"))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -211,6 +214,15 @@ mod tests {
         let meta = fs::metadata(dir.path().join("password")).unwrap();
         assert_eq!((Some((meta.uid(), meta.gid())), meta.mode() & 0o777), (owner, 0o600));
         assert!(!folder.put(&files).unwrap());
+    }
+
+    /// Else whoever writes there too could turn what root writes to another place.
+    #[test]
+    fn a_directory_that_others_can_write_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
+        let error = Folder::claim(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("nobody else may write in it"), "{error}");
     }
 
     #[test]
