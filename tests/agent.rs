@@ -3,6 +3,5 @@
 mod handle;
 mod hard;
 mod lasting;
-mod process;
-mod rotation;
+pub mod process;
 mod running;

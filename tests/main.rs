@@ -24,6 +24,7 @@ mod limits;
 mod ops;
 mod reconcile;
 mod rig;
+mod rotation;
 mod scale;
 mod stage;
 mod store;

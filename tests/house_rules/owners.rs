@@ -4,6 +4,8 @@ use super::{assert_none, is_listed, source};
 
 const TESTS: &str = "tests/";
 const BENCHES: &str = "benches/";
+/// Services that are supplied: they have a port of their own.
+const EXAMPLES: &str = "examples/";
 const IDENTITY: &str = "crates/identity/";
 const CLIENT: &str = "crates/client/";
 const API: &str = "src/api/";
@@ -11,6 +13,8 @@ const API: &str = "src/api/";
 const AGENT: &str = "src/agent/serve/";
 /// URLs that the agent calls after a change, and their form.
 const CALLS: &str = "src/agent/deliver/call.rs";
+/// The console of a PgBouncer.
+const CONSOLE: &str = "src/agent/deliver/pgbouncer.rs";
 const CLI: &str = "src/cli/";
 /// The ops listener: health and metrics.
 const TELEMETRY: &str = "src/telemetry/";
@@ -29,17 +33,17 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("webpki", &[IDENTITY]),
     ("x509_parser", &[IDENTITY]),
     ("rcgen", &[IDENTITY, TESTS]),
-    ("sqlx", &["src/store/", "plugins/postgres/", "examples/", TESTS, BENCHES]),
+    ("sqlx", &["src/store/", "plugins/postgres/", CONSOLE, EXAMPLES, TESTS, BENCHES]),
     ("clap", &[CLI, "src/main.rs"]),
     ("clap_complete", &[CLI]),
     ("comfy_table", &[CLI]),
     ("jsonwebtoken", &["src/token/", CLIENT]),
     ("axum", &[API, AGENT, TELEMETRY]),
-    ("hyper", &[IDENTITY, API, AGENT, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
-    ("hyper_util", &[IDENTITY, API, AGENT, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
+    ("hyper", &[IDENTITY, API, AGENT, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
+    ("hyper_util", &[IDENTITY, API, AGENT, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
     ("http", &[IDENTITY, API, CALLS, "src/agent/config/credentials.rs", CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
     ("http_body", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
-    ("http_body_util", &[IDENTITY, API, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
+    ("http_body_util", &[IDENTITY, API, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
     ("tokio_io_timeout", &[API]),
     ("tower", &[IDENTITY, API, AGENT, TELEMETRY]),
     // gRPC: the SPIFFE Workload API, and the tests' own one.

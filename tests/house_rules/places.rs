@@ -15,6 +15,8 @@ const RANDOM: &[&str] = &["plugins/sdk/src/random.rs", "crates/playground/src/se
 const DYNAMIC_SQL: &[&str] = &[
     "plugins/postgres/src/quote.rs",
     "plugins/postgres/src/session.rs",
+    // Commands of PgBouncer's console, with the name of a credential.
+    "src/agent/deliver/pgbouncer.rs",
     "tests/kit/src/session.rs",
     // EXPLAIN of the store's own statements.
     "src/store/postgres/tests/indexes.rs",
@@ -24,6 +26,7 @@ const DYNAMIC_SQL: &[&str] = &[
 const SECRET_READERS: &[&str] = &[
     "src/agent/forms/login.rs",
     "src/agent/serve/loopback.rs",
+    "src/agent/deliver/pgbouncer.rs",
     "plugins/postgres/src/scram.rs",
     "plugins/postgres/src/session.rs",
     "plugins/postgres/src/credential.rs",

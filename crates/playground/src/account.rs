@@ -9,14 +9,19 @@ use anyhow::{Context, Result};
 
 /// The user to become before a server program is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RunAs {
-    uid: u32,
-    gid: u32,
+pub struct RunAs {
+    /// The user's number.
+    pub uid: u32,
+    /// Its group's.
+    pub gid: u32,
 }
 
 impl RunAs {
     /// `None` when the present user will do; when it is root, `postgres`, else `nobody`.
-    pub(crate) fn choose() -> Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// When we are root and there is neither of them.
+    pub fn choose() -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }

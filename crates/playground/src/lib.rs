@@ -16,6 +16,7 @@ mod server;
 mod setup;
 mod standby;
 
+pub use account::RunAs;
 pub use backup::Backup;
 pub use installation::{Installation, SUPPORTED_MAJORS, find_all, find_installation};
 pub use leash::Leash;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use http::Uri;
 use leasehold_client::Wanted;
+use leasehold_pglink::Address;
+use leasehold_sdk::SecretSource;
 use rustix::process::Signal;
 
 use super::signal;
@@ -86,6 +88,17 @@ pub enum Deed {
     Call {
         /// `http` or `https`; a server of `https` must be known to the public web's CAs.
         url: Uri,
+        /// The time.
+        timeout: Duration,
+    },
+    /// Lets a PgBouncer log in by what is there now, on its admin console.
+    PgBouncer {
+        /// The console.
+        console: Address,
+        /// The password for it; none where the socket's peer is enough.
+        password: Option<SecretSource>,
+        /// Whether to wait until no connection of before is left: else nobody could say that it has been changed.
+        drain: bool,
         /// The time.
         timeout: Duration,
     },
@@ -199,33 +212,65 @@ fn owner(text: &str) -> Result<(u32, u32), &'static str> {
 }
 
 fn hook(section: Section<'_>, base: &Path) -> Option<HookConfig> {
-    section.later("pgbouncer", "PgBouncer's admin console");
-    let run = section.strings("run").map(|list| list.value.iter().map(|arg| arg.value.to_owned()).collect::<Vec<_>>());
-    let url = section.string("url").map(|f| f.read(|text| url(text)));
-    let timeout = section.duration("timeout");
-    let signal = section.string("signal").map(|f| f.read(|name| signal(name)));
-    let pid_file = section.path("pid_file", base);
     let acks = section.string("acks").map(|f| f.value.to_owned());
+    let timeout = section.duration("timeout").unwrap_or(HOOK_TIME_DEFAULT);
+    let kinds = ["run", "signal", "url", "pgbouncer"];
+    let kinds: Vec<_> = kinds.into_iter().filter(|kind| section.has(kind)).collect();
+    let deed = match kinds[..] {
+        ["run"] => run(&section, timeout),
+        ["signal"] => signal_of(&section, base),
+        ["url"] => section.string("url").and_then(|f| Some(Deed::Call { url: f.read(|text| url(text))?, timeout })),
+        ["pgbouncer"] => pgbouncer(&section, base, acks.is_some(), timeout),
+        _ => {
+            let why = "must have one of run = [\"program\", \"argument\"], url = \"http://…\", signal = \"SIGHUP\" with pid_file, \
+                       and pgbouncer = \"postgres://admin@127.0.0.1:6432/pgbouncer\"";
+            section.wrong("", why);
+            None
+        }
+    };
     section.finish_here();
-    if timeout.is_some_and(|timeout| timeout > HOOK_TIME_MAX || timeout.is_zero()) {
+    if timeout > HOOK_TIME_MAX || timeout.is_zero() {
         section.wrong("timeout", "must be more than 0 and at most 10m");
         return None;
     }
-    let time = timeout.unwrap_or(HOOK_TIME_DEFAULT);
-    let deed = match (run, signal, url) {
-        (Some(command), None, None) if !command.is_empty() => Deed::Run { command, timeout: time },
-        (None, None, Some(url)) => Deed::Call { url: url?, timeout: time },
-        (None, Some(signal), None) => {
-            section.require("pid_file", "the file with the id of the process to signal");
-            Deed::Signal { signal: signal?, pid_file: pid_file? }
-        }
-        _ => {
-            section
-                .wrong("", "must have one of run = [\"program\", \"argument\"], url = \"http://…\", and signal = \"SIGHUP\" with pid_file");
-            return None;
-        }
-    };
-    Some(HookConfig { deed, acks })
+    Some(HookConfig { deed: deed?, acks })
+}
+
+fn run(section: &Section<'_>, timeout: Duration) -> Option<Deed> {
+    let command: Vec<_> = section.strings("run")?.value.iter().map(|arg| arg.value.to_owned()).collect();
+    if command.is_empty() {
+        section.wrong("run", "names no program");
+        return None;
+    }
+    Some(Deed::Run { command, timeout })
+}
+
+fn signal_of(section: &Section<'_>, base: &Path) -> Option<Deed> {
+    section.require("pid_file", "the file with the id of the process to signal");
+    let signal = section.string("signal").and_then(|f| f.read(|name| signal(name)));
+    let pid_file = section.path("pid_file", base);
+    Some(Deed::Signal { signal: signal?, pid_file: pid_file? })
+}
+
+fn pgbouncer(section: &Section<'_>, base: &Path, drain: bool, timeout: Duration) -> Option<Deed> {
+    let console = section.string("pgbouncer").and_then(|f| f.read(|url| console(url)));
+    let password = section.has("password").then(|| section.secret("password", base));
+    let password = password.map_or(Some(None), |source| source.map(Some))?;
+    Some(Deed::PgBouncer { console: console?, password, drain, timeout })
+}
+
+/// The agent stands beside it: nothing that would have to be protected lies between.
+fn console(url: &str) -> Result<Address, String> {
+    let console = Address::parse(url)?;
+    if !console.is_local() {
+        return Err(
+            "must be on this machine: a loopback address, or the directory of a socket as %2Frun%2Fpgbouncer".into()
+        );
+    }
+    if console.database != "pgbouncer" {
+        return Err("must end with /pgbouncer: that is the database of the admin console".into());
+    }
+    Ok(console)
 }
 
 fn url(text: &str) -> Result<Uri, &'static str> {

@@ -1,4 +1,4 @@
-//! What is done after a change: a program is run, a process signalled, a URL called. None is told a secret.
+//! What is done after a change: a program is run, a process signalled, a URL called, a PgBouncer changed over. None is told a secret.
 
 use std::io;
 use std::path::Path;
@@ -27,6 +27,9 @@ pub async fn call(deed: &Deed, credential: &str, generation: u64) -> anyhow::Res
         Deed::Run { command, timeout } => run(command, *timeout, credential, generation).await,
         Deed::Signal { signal, pid_file } => self::signal(*signal, pid_file).await,
         Deed::Call { url, timeout } => super::call::post(url, *timeout, credential, generation).await,
+        Deed::PgBouncer { console, password, drain, timeout } => {
+            super::pgbouncer::change_over(console, password.as_ref(), credential, *drain, *timeout).await
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod call;
 pub mod folder;
 mod hook;
+mod pgbouncer;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -111,9 +111,13 @@ pub(super) fn jdbc(login: &Login) -> anyhow::Result<Zeroizing<String>> {
 /// within.
 pub(super) fn pgbouncer(name: &str, login: &Login) -> anyhow::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(ROOM));
-    text.push_str("[databases]\n\"");
-    text.push_str(&plain(name, "PgBouncer's configuration")?.replace('"', "\"\""));
-    text.push_str("\" =");
+    // Its documentation speaks of quotes, but its parser knows none around the name of a database.
+    if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
+        bail!("its name cannot be the name of a PgBouncer database");
+    }
+    text.push_str("[databases]\n");
+    text.push_str(name);
+    text.push_str(" =");
     let port = login.port.to_string();
     for (option, value) in [
         ("host", login.host.as_str()),

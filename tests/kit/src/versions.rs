@@ -53,7 +53,7 @@ pub fn both_versions() -> Vec<Installation> {
 }
 
 /// The same folder as in `scripts/setup`. Root's lies outside its home, which the server's own user may not enter.
-fn cache_dir() -> PathBuf {
+pub(crate) fn cache_dir() -> PathBuf {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(dir) = variable(CACHE_VARIABLE) {
         return dir;

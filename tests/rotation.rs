@@ -1,0 +1,121 @@
+//! Pools under load, each in a real service of its own (`examples/pools`), through many rotations, a restart of the broker and a
+//! broker that cannot be reached: not one operation fails. Beside each the naive way, where the old login is dropped at once, and
+//! a login that never changes.
+//!
+//! `make rotation` runs all pools for long; alone this runs those that need no other language, for a short time.
+
+mod load;
+mod pools;
+mod service;
+mod table;
+mod world;
+
+use std::env;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use pools::{POOLS, Pool};
+use service::{Service, Way};
+use table::Row;
+use world::World;
+
+/// How many rotations each goes through, unless it is said here.
+const ROTATIONS: &str = "LEASEHOLD_ROTATIONS";
+const ROTATIONS_DEFAULT: usize = 3;
+
+/// Which pools, by their keys with commas between, or `all`.
+const CHOSEN: &str = "LEASEHOLD_ROTATION_POOLS";
+const CHOSEN_DEFAULT: &str = "sqlx,pgbouncer";
+
+/// So many pools at once, each in three services: more would measure the machine.
+const AT_ONCE: usize = 3;
+
+/// The naive way shows what it costs soon.
+const NAIVE_ROTATIONS: usize = 3;
+
+/// How long the broker is out of reach.
+const CUT: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_pool_loses_an_operation_while_its_credential_changes() {
+    let rotations = env::var(ROTATIONS).map_or(ROTATIONS_DEFAULT, |n| n.parse().expect("a number of rotations"));
+    let (slow, quick): (Vec<_>, Vec<_>) = chosen().into_iter().partition(|pool| pool.is_slow());
+    let world = World::new(&[slow.as_slice(), quick.as_slice()].concat()).await;
+    // Those whose credentials live longer run beside all the others.
+    let slow_ones = async {
+        let mut rows = Vec::new();
+        for group in slow.chunks(AT_ONCE) {
+            rows.extend(run_group(&world, group, rotations).await);
+        }
+        rows
+    };
+    let quick_ones = async {
+        let mut rows = Vec::new();
+        for group in quick.chunks(AT_ONCE) {
+            rows.extend(run_group(&world, group, rotations).await);
+        }
+        rows
+    };
+    let (slow_rows, mut rows) = tokio::join!(slow_ones, quick_ones);
+    rows.extend(slow_rows);
+    world.quiet().await;
+    table::print(&rows);
+    for row in &rows {
+        row.assert_well(rotations);
+    }
+}
+
+fn chosen() -> Vec<&'static Pool> {
+    let chosen = env::var(CHOSEN).unwrap_or_else(|_| CHOSEN_DEFAULT.to_owned());
+    let find =
+        |key: &str| POOLS.iter().find(|pool| pool.key == key).unwrap_or_else(|| panic!("no pool is called {key}"));
+    match chosen.as_str() {
+        "all" => POOLS.iter().collect(),
+        keys => keys.split(',').map(|key| find(key.trim())).collect(),
+    }
+}
+
+async fn run_group(world: &World, pools: &[&'static Pool], rotations: usize) -> Vec<Row> {
+    let disturbed = async {
+        let first = pools.first().expect("a pool");
+        let role = Way::Following.role(first);
+        world.until_rotations(&role, rotations.div_ceil(3)).await;
+        world.restart().await;
+        world.until_rotations(&role, (2 * rotations).div_ceil(3)).await;
+        world.cut(CUT).await;
+    };
+    let runs = pools.iter().map(|pool| run(world, pool, rotations));
+    let (rows, ()) = tokio::join!(futures_util::future::join_all(runs), disturbed);
+    rows
+}
+
+/// One pool: as in its example and with a login that never changes until all rotations are over, and naively for a while.
+async fn run(world: &World, pool: &'static Pool, rotations: usize) -> Row {
+    let start = async |way| Service::start(world, pool, way).await;
+    let (following, naive, fixed) = tokio::join!(start(Way::Following), start(Way::Naive), start(Way::Static));
+    let (following_load, fixed_load) = (load::begin(following.addr), load::begin(fixed.addr));
+    let naive_seen = async {
+        let (load, role) = (load::begin(naive.addr), Way::Naive.role(pool));
+        tokio::select! {
+            () = world.drop_old(&role) => unreachable!(),
+            () = world.until_rotations(&role, rotations.min(NAIVE_ROTATIONS)) => {}
+        }
+        world.end_all_but_newest(&role).await;
+        sleep(Duration::from_secs(1)).await;
+        let seen = load.end().await;
+        naive.stop().await;
+        (world.rotations(&role).await, seen)
+    };
+    let rotated = async {
+        let role = Way::Following.role(pool);
+        world.until_rotations(&role, rotations).await;
+        // Those that hold connections of the last but one see its end.
+        world.until_one_is_left(&role).await;
+        sleep(Duration::from_secs(1)).await;
+        (world.rotations(&role).await, following_load.end().await, fixed_load.end().await)
+    };
+    let (naive, (rotations, following_seen, fixed_seen)) = tokio::join!(naive_seen, rotated);
+    tokio::join!(following.stop(), fixed.stop());
+    Row { pool, rotations, following: following_seen, fixed: fixed_seen, naive }
+}
