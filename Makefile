@@ -1,6 +1,11 @@
 # `make` alone tells what there is. Demo and tests share one build profile, so that the second builds little.
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test crash bench setup fmt lint check fuzz
+# `make rotation ROTATIONS=2` is the short form, `POOLS=pgx,hikaricp` runs only those.
+comma := ,
+ROTATIONS ?= 50
+POOLS ?= all
+
+.PHONY: help demo dev test rotation crash bench setup fmt lint check fuzz
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +23,12 @@ dev: ## Keep a whole broker with throwaway CA, store and database running, and s
 test: ## Install what the tests need and run all of them
 	scripts/setup --tests
 	cargo test --workspace --no-fail-fast
+
+rotation: ## Run every pool of docs/pools.md through 50 rotations under load (an hour; needs Python, Go, Java and Node)
+	scripts/setup --tests
+	scripts/pools $(if $(filter all,$(POOLS)),,$(subst $(comma), ,$(POOLS)))
+	cargo build --example pool-sqlx
+	LEASEHOLD_ROTATIONS=$(ROTATIONS) LEASEHOLD_ROTATION_POOLS=$(POOLS) cargo test --test it -- rotation::no_pool --nocapture
 
 crash: ## Kill brokers a thousand times under load, and all else that goes wrong (an hour)
 	scripts/setup --tests

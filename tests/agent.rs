@@ -3,5 +3,6 @@
 mod handle;
 mod hard;
 mod lasting;
+mod pgbouncer;
 pub mod process;
 mod running;

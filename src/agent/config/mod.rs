@@ -216,3 +216,6 @@ fn signal(name: &str) -> Result<Signal, String> {
     let found = known.iter().find(|(known, _)| *known == name).map(|(_, signal)| *signal);
     found.ok_or_else(|| format!("must be one of {}", known.map(|(name, _)| name).join(", ")))
 }
+
+#[cfg(test)]
+mod tests;

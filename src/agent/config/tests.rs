@@ -1,0 +1,52 @@
+//! What is wrong with an `agent.toml` is told with line and key.
+
+use super::*;
+
+const HEAD: &str = "addr = \"https://leasehold.internal:8443\"\nsvid = { cert = \"svid.pem\", key = \"svid-key.pem\" }\n\
+                    bundle = \"bundle.pem\"\n[credentials.orders]\nrole = \"orders-read\"\nconsumers = [\"pool\"]\n";
+
+fn read(more: &str) -> Result<AgentConfig, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agent.toml");
+    std::fs::write(&path, format!("{HEAD}{more}")).unwrap();
+    load(&path).map_err(|errors| errors.to_string())
+}
+
+fn hook(lines: &str) -> Result<Deed, String> {
+    let read = read(&format!("[[credentials.orders.on_change]]\n{lines}\n"))?;
+    Ok(read.credentials["orders"].on_change[0].deed.clone())
+}
+
+#[test]
+fn each_hook_is_one_deed_and_says_what_it_lacks() {
+    for (lines, why) in [
+        ("timeout = \"10s\"", "must have one of"),
+        ("run = [\"true\"]\nurl = \"http://127.0.0.1/\"", "must have one of"),
+        ("run = []", "run: names no program"),
+        ("run = [\"true\"]\ntimeout = \"0s\"", "timeout: must be more than 0 and at most 10m"),
+        ("run = [\"true\"]\nacks = \"nobody\"", "there is no such consumer"),
+        ("signal = \"SIGHUP\"", "pid_file"),
+        ("signal = \"SIGKILL\"\npid_file = \"pid\"", "must be one of SIGHUP"),
+        ("url = \"ftp://127.0.0.1/\"", "must be an http or https URL"),
+        ("run = [\"true\"]\npassword = { file = \"p\" }", "password: unknown key"),
+        ("pgbouncer = \"postgres://warden@10.0.0.1/pgbouncer\"", "must be on this machine"),
+        ("pgbouncer = \"postgres://warden@127.0.0.1:6432/orders\"", "must end with /pgbouncer"),
+        ("pgbouncer = \"postgres://warden:secret@127.0.0.1/pgbouncer\"", "must not hold a password"),
+        ("pgbouncer = \"postgres://warden@127.0.0.1/pgbouncer\"\npassword = \"secret\"", "password: must be a table"),
+    ] {
+        let said = hook(lines).unwrap_err();
+        assert!(said.contains(why), "{lines}: {said}");
+        assert!(said.contains("agent.toml:") && !said.contains("secret"), "{lines}: {said}");
+    }
+}
+
+#[test]
+fn a_pgbouncer_is_waited_for_if_its_change_is_acknowledged() {
+    let console = "pgbouncer = \"postgres://warden@%2Frun%2Fpgbouncer:6432/pgbouncer\"";
+    let drains = |lines: String| match hook(&lines).unwrap() {
+        Deed::PgBouncer { console, drain, password: None, .. } => (console.host, drain),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(drains(console.to_owned()), ("/run/pgbouncer".to_owned(), false));
+    assert_eq!(drains(format!("{console}\nacks = \"pool\"")), ("/run/pgbouncer".to_owned(), true));
+}
