@@ -28,6 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut stop = signal(SignalKind::terminate())?;
     let (pool, credentials) = match env::var("DATABASE_URL") {
         Ok(url) => (pool(url.parse().map_err(|_| anyhow::anyhow!("DATABASE_URL cannot be read"))?).await?, None),

@@ -42,9 +42,7 @@ async fn it_changes_over_behind_its_clients_and_only_then_counts_as_changed() {
     let told = async || agent.status("orders").await.last_error.is_some_and(|why| why.contains("PgBouncer's console"));
     wait_until(SOON, "its complaint that there is no PgBouncer", told).await;
 
-    let bouncer =
-        PgBouncer::start(&agent.path("bouncer"), &agent.path("secrets/databases.ini"), "pool_mode = transaction\n")
-            .await;
+    let bouncer = PgBouncer::start(&agent.path("bouncer"), &agent.path("secrets/databases.ini")).await;
     let acknowledged = async |generation: u64| agent.status("orders").await.acknowledged["bouncer"] == generation;
     wait_until(SOON, "the first to be acknowledged", || acknowledged(1)).await;
     let open = async || PgConnection::connect_with(&bouncer.options(LOGIN, "orders")).await.expect("a login");

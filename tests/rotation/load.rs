@@ -1,4 +1,4 @@
-//! Sixteen callers of one service, and what they have seen.
+//! Callers of one service, and what they have seen.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::ground::Line;
 
-const WORKERS: u64 = 16;
+/// As many as a service's pool has connections.
+pub const MANY: u64 = 16;
+
+/// Enough to see failures.
+pub const FEW: u64 = 4;
 
 /// How many failures are kept by their words.
 const WORDS_MAX: usize = 3;
@@ -53,10 +57,10 @@ pub struct Load {
     workers: JoinSet<Seen>,
 }
 
-/// Transactions of 5 to 120 ms by each caller, one after the other.
-pub fn begin(service: SocketAddr) -> Load {
+/// Transactions of 5 to 120 ms by so many callers, each one after the other.
+pub fn begin(service: SocketAddr, callers: u64) -> Load {
     let (stop, mut workers) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
-    for worker in 0..WORKERS {
+    for worker in 0..callers {
         workers.spawn(work(service, worker, stop.clone()));
     }
     Load { stop, workers }

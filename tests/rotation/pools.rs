@@ -76,9 +76,9 @@ impl Pool {
     }
 
     /// How long a credential lives, and how much longer than its successor's beginning: longer than a connection, a transaction
-    /// and the change together.
+    /// and the change together, and that also when the broker cannot be reached at the very moment of the change.
     pub fn life(&self) -> (&'static str, &'static str) {
-        if self.is_slow() { ("100s", "33s") } else { ("20s", "6s") }
+        if self.is_slow() { ("105s", "35s") } else { ("20s", "6600ms") }
     }
 
     /// The program and its arguments.

@@ -69,6 +69,12 @@ impl Service {
         Self { addr, child, _bouncer: bouncer, agent, supplied }
     }
 
+    /// What it and its agent wrote.
+    pub fn log(&self) -> String {
+        let agent = if self.supplied { self.agent.log() } else { String::new() };
+        read(&self.agent.path("service.log")) + &agent
+    }
+
     /// SIGTERM for the service, and for its agent.
     pub async fn stop(mut self) {
         let pid = self.child.id().and_then(|id| Pid::from_raw(id as i32)).expect("it runs to the end");
@@ -116,10 +122,9 @@ async fn bouncer(agent: &AgentProcess) -> PgBouncer {
     // It runs as another user, who must get to its files.
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
     std::fs::set_permissions(agent.dir.path(), open).expect("open the directory");
-    let lines = "pool_mode = transaction\ndefault_pool_size = 16\n";
     let databases = agent.path("secrets/databases.ini");
     wait_until(SOON, "the agent's file", || async { databases.exists() }).await;
-    PgBouncer::start(&agent.path("bouncer"), &databases, lines).await
+    PgBouncer::start(&agent.path("bouncer"), &databases).await
 }
 
 fn command(pool: &Pool, way: Way, agent: &AgentProcess, world: &World) -> Command {
@@ -127,8 +132,8 @@ fn command(pool: &Pool, way: Way, agent: &AgentProcess, world: &World) -> Comman
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).current_dir(env!("CARGO_MANIFEST_DIR")).env("LISTEN", "127.0.0.1:0");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-    // Only who follows its credential closes its connections soon. To a PgBouncer they may live for ever.
-    if way == Way::Following && pool.supply != Supply::PgBouncer {
+    // Connections to a PgBouncer may live for ever.
+    if pool.supply != Supply::PgBouncer {
         command.env("MAX_LIFETIME", pool.max_lifetime.to_string());
     }
     match pool.supply {

@@ -77,6 +77,14 @@ impl World {
         self.leases(role).await.len().saturating_sub(1)
     }
 
+    /// When each of its leases began and ended, for whoever must find out why something failed.
+    pub async fn story(&self, role: &str) -> String {
+        let line = |lease: Lease| {
+            format!("{} {} to {}: {} {:?}", lease.id, lease.issued_at, lease.expires_at, lease.state, lease.ended_by)
+        };
+        self.leases(role).await.into_iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
     /// Waits until it has changed so often.
     pub async fn until_rotations(&self, role: &str, wanted: usize) {
         let mut rotations = self.rotations(role).await;

@@ -1,4 +1,4 @@
-//! A real PgBouncer on a Unix socket, in front of a database that some file of `[databases]` names.
+//! A real PgBouncer, by the settings in `examples/pools/pgbouncer`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,11 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use crate::versions::cache_dir;
 use crate::wait_until;
 
-/// Name and password of the one login that it knows: its clients are of this machine, and have it for ever.
+/// Its settings, and whom it knows.
+const SETTINGS: &str = include_str!("../../../examples/pools/pgbouncer/pgbouncer.ini");
+const USERS: &str = include_str!("../../../examples/pools/pgbouncer/users.txt");
+
+/// Name and password of the one login that its clients have, for ever.
 pub const LOGIN: (&str, &str) = ("app", "for-ever-and-local");
 
 /// Name and password of whoever may use its console.
@@ -39,15 +43,14 @@ impl PgBouncer {
         RunAs::choose().unwrap_or_else(|error| panic!("{error:#}"))
     }
 
-    /// Starts one that has all its files in `dir`, and reads what `databases` says. `lines`: more for its section `[pgbouncer]`.
+    /// Starts one that has all its files in `dir`, and logs in by what `databases` says.
     ///
     /// # Panics
     /// When it does not start.
-    pub async fn start(dir: &Path, databases: &Path, lines: &str) -> Self {
+    pub async fn start(dir: &Path, databases: &Path) -> Self {
         fs::create_dir_all(dir).expect("a directory");
-        let users = [LOGIN, CONSOLE].map(|(name, password)| format!("\"{name}\" \"{password}\"\n")).concat();
-        fs::write(dir.join("users.txt"), users).expect("write its users");
-        fs::write(dir.join("pgbouncer.ini"), settings(dir, databases, lines)).expect("write its settings");
+        fs::write(dir.join("users.txt"), USERS).expect("write its users");
+        fs::write(dir.join("pgbouncer.ini"), settings(dir, databases)).expect("write its settings");
         let bouncer = Self::launch(dir);
         wait_until(START_TIME, "PgBouncer to answer", || async {
             let console = bouncer.options(CONSOLE, "pgbouncer").extra_float_digits(None);
@@ -122,14 +125,11 @@ impl Drop for PgBouncer {
 /// A number in the name of its socket; it listens at no port.
 const PORT: u16 = 6432;
 
-fn settings(dir: &Path, databases: &Path, lines: &str) -> String {
-    let (dir, databases) = (dir.display(), databases.display());
-    format!(
-        "%include {databases}\n[pgbouncer]\nunix_socket_dir = {dir}\nlisten_port = {PORT}\nauth_type = scram-sha-256\n\
-         auth_file = {dir}/users.txt\nadmin_users = {}\nlogfile = {dir}/log\npidfile = {dir}/pid\n\
-         ignore_startup_parameters = extra_float_digits\n{lines}",
-        CONSOLE.0
-    )
+/// The example, with the test's own places.
+fn settings(dir: &Path, databases: &Path) -> String {
+    let dir = dir.display().to_string();
+    let settings = SETTINGS.replace("/run/secrets/orders/databases.ini", &databases.display().to_string());
+    settings.replace("/run/pgbouncer", &dir).replace("/etc/pgbouncer", &dir)
 }
 
 fn escaped(path: &Path) -> String {
