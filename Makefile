@@ -4,6 +4,7 @@
 comma := ,
 ROTATIONS ?= 50
 POOLS ?= all
+BUILT_APART = $(filter-out sqlx pgbouncer,$(subst $(comma), ,$(POOLS)))
 
 .PHONY: help demo dev test rotation crash bench setup fmt lint check fuzz
 
@@ -26,7 +27,7 @@ test: ## Install what the tests need and run all of them
 
 rotation: ## Run every pool of docs/pools.md through 50 rotations under load (an hour; needs Python, Go, Java and Node)
 	scripts/setup --tests
-	scripts/pools $(if $(filter all,$(POOLS)),,$(subst $(comma), ,$(POOLS)))
+	$(if $(BUILT_APART),scripts/pools $(filter-out all,$(BUILT_APART)))
 	cargo build --example pool-sqlx
 	LEASEHOLD_ROTATIONS=$(ROTATIONS) LEASEHOLD_ROTATION_POOLS=$(POOLS) cargo test --test it -- rotation::no_pool --nocapture
 

@@ -157,6 +157,11 @@ async fn one_that_is_killed_leaves_a_whole_pair_and_is_followed_by_another() {
     wait_until(SOON, "its delivery", || async { read(&agent.path("secrets/url")).contains(&login(&second).username) })
         .await;
     assert!(!agent.path("secrets/..leasehold-0123456789abcdef").exists());
+    // It counts from the beginning: whoever has heard of the ninth by the one before is not kept waiting.
+    let (ninth, long) = (9, Duration::from_secs(60));
+    let asked = agent.client().credential_after("orders", ninth, long);
+    let heard = tokio::time::timeout(SOON / 2, asked).await.expect("an answer at once").expect("the present one");
+    assert_eq!(heard.lease.id, second.lease.id);
     assert!(agent.terminate().await.success());
     stage.client(&broker, OPERATOR).revoke(&first.lease.id).await.expect("nobody holds it any more");
     stage.quiet(&broker).await;

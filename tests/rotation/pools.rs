@@ -61,7 +61,7 @@ pub const POOLS: &[Pool] = &[
     Pool::new("node-postgres", "node-postgres (Node)", Supply::Socket, &["node", "BUILT/node-postgres/service.mjs"]),
     Pool {
         max_lifetime: HIKARI,
-        ..Pool::new("hikaricp", "HikariCP (Java)", PROPERTIES, &["java", "-cp", "BUILT/hikaricp/*", "Service"])
+        ..Pool::new("hikaricp", "HikariCP (Java)", PROPERTIES, &["java", "-jar", "BUILT/hikaricp/service.jar"])
     },
 ];
 

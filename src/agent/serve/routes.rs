@@ -55,6 +55,9 @@ async fn credential(
         Ok(wait) => wait.unwrap_or_default().min(WAIT_MAX),
         Err(_) => return problem(StatusCode::BAD_REQUEST, "wait must be a duration such as 30s"),
     };
+    // Whoever knows of a later one than there is has heard it of an agent before this one, which counts from the beginning.
+    let present = supply.credentials.current().map_or(0, |held| held.generation);
+    let after = if after > present { 0 } else { after };
     let changed = tokio::time::timeout(wait, supply.credentials.changed(after)).await.ok();
     match changed.or_else(|| supply.credentials.current()) {
         Some(held) => supplied(&held),
