@@ -159,7 +159,8 @@ async fn one_that_is_killed_leaves_a_whole_pair_and_is_followed_by_another() {
     assert!(!agent.path("secrets/..leasehold-0123456789abcdef").exists());
     // It counts from the beginning: whoever has heard of the ninth by the one before is not kept waiting.
     let (ninth, long) = (9, Duration::from_secs(60));
-    let asked = agent.client().credential_after("orders", ninth, long);
+    let client = agent.client();
+    let asked = client.credential_after("orders", ninth, long);
     let heard = tokio::time::timeout(SOON / 2, asked).await.expect("an answer at once").expect("the present one");
     assert_eq!(heard.lease.id, second.lease.id);
     assert!(agent.terminate().await.success());

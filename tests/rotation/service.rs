@@ -55,7 +55,12 @@ impl Service {
         }
         let bouncer = match pool.supply {
             Supply::PgBouncer => Some(bouncer(&agent).await),
-            _ => None,
+            Supply::File { name, .. } => {
+                let file = agent.path("secrets").join(name);
+                wait_until(SOON, "the agent's file", || async { file.exists() }).await;
+                None
+            }
+            Supply::Socket | Supply::Own => None,
         };
         let mut command = command(pool, way, &agent, world);
         if let Some(bouncer) = &bouncer {

@@ -140,11 +140,10 @@ impl World {
         self.line.mend();
     }
 
-    /// All leases are over, and nothing is left of them.
+    /// What the agents had is ended, and of all that was ended nothing is left. A credential whose answer the cut has swallowed lives
+    /// to its end: nobody knows of it.
     pub async fn quiet(&self) {
-        let leases = self.stage.quiet(&*self.broker.lock().await).await;
-        let live = live(leases);
-        assert!(live.is_empty(), "everybody has given back what it had: {live:?}");
+        self.stage.quiet(&*self.broker.lock().await).await;
     }
 }
 

@@ -39,16 +39,23 @@ pub(crate) async fn ensure(target: &Target, session: &mut Session) -> Result<(),
 /// What an account owned can only be given to a role whose rights we have. The estate has none, so that we gain none.
 /// Where we may not join it, `check` says so and revocations that need it do.
 async fn join_estate(session: &mut Session, estate: &str) -> Result<(), EngineError> {
-    let sql = format!("SELECT pg_catalog.pg_has_role({}::pg_catalog.name, 'USAGE') AS joined", quote_literal(estate)?);
-    let rows = session.rows(&sql).await.map_err(|e| e.repeatable("looking for the estate role"))?;
-    if rows.first().and_then(|r| r.try_get("joined").ok()).unwrap_or(false) {
+    if has_joined(session, estate).await? {
         return Ok(());
     }
     let facts = session.facts();
     let options = if facts.major >= 16 { " WITH INHERIT TRUE, SET TRUE" } else { "" };
     let sql = format!("GRANT {} TO {}{options}", quote_ident(estate)?, quote_ident(&facts.user)?);
     match session.run(&sql).await {
-        Err(e) if e.code() != Some("42501") => Err(e.repeatable("joining the estate role")),
-        _ => Ok(()),
+        Ok(()) => Ok(()),
+        Err(e) if e.code() == Some("42501") => Ok(()),
+        // Two at once: the server refuses the slower one, be it by its own index or because the row has just changed.
+        Err(e) if matches!(e.code(), Some("23505" | "XX000")) && has_joined(session, estate).await? => Ok(()),
+        Err(e) => Err(e.repeatable("joining the estate role")),
     }
+}
+
+async fn has_joined(session: &mut Session, estate: &str) -> Result<bool, EngineError> {
+    let sql = format!("SELECT pg_catalog.pg_has_role({}::pg_catalog.name, 'USAGE') AS joined", quote_literal(estate)?);
+    let rows = session.rows(&sql).await.map_err(|e| e.repeatable("looking for the estate role"))?;
+    Ok(rows.first().and_then(|r| r.try_get("joined").ok()).unwrap_or(false))
 }
