@@ -7,7 +7,9 @@ use leasehold_testkit::wait_until;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::rig::{AUDITOR, BILLING, Ground, OPERATOR, READ, Rig, SOON, STRANGER, TENANT, TENANTS, for_ttl, mint};
+use crate::rig::{
+    AUDITOR, BILLING, Ground, OPERATOR, READ, Rig, SOON, STRANGER, TENANT, TENANTS, for_ttl, mint, request,
+};
 
 async fn ready(rig: &Rig) -> (u16, Value) {
     let (status, body) = rig.broker.ops("/readyz").await.expect("an answer");
@@ -149,6 +151,23 @@ async fn a_long_poll_answers_when_the_lease_changes() {
     assert_ne!(waited["lease"]["state"], "active");
     assert!(started.elapsed() < SOON / 2, "{:?}", started.elapsed());
     client.close().await;
+}
+
+/// Every agent has such a request open, always: a broker that waited for them would be away for long at each restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_stops_keeps_nobody_waiting() {
+    let mut rig = Rig::new().await;
+    let client = rig.client(BILLING);
+    let (lease, _) = mint(&client, READ, &for_ttl("10m")).await.expect("a mint");
+    client.close().await;
+    let mut line = rig.line(BILLING).await;
+    line.send(request("GET", &format!("/v1/leases/{}?while=active&wait=60s", lease.id), None)).await.expect("ask");
+    let waits = async || rig.broker.metric("leasehold_connections").await.unwrap_or(0.0) >= 1.0;
+    wait_until(SOON, "the waiter", waits).await;
+    assert!(rig.broker.terminate().await.expect("it ends").success());
+    // Whoever is still under way when the time is up is cut off without one.
+    let answer = line.answer().await.expect("read an answer").expect("an answer");
+    assert_eq!((answer.status, answer.json()["lease"]["state"].as_str()), (200, Some("active")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -174,6 +174,7 @@ async fn until_told_to_stop(
         }
     }
     tracing::info!("leasehold stops: it finishes what is under way");
+    broker.end_waiting();
     stop.send_replace(true);
     serving.await.context("the API ended badly")?
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use leasehold_sdk::LeaseId;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 
 /// Changes that a slow waiter may fall behind before it has to look for itself.
 const BEHIND_MAX: usize = 1024;
@@ -12,6 +12,8 @@ const BEHIND_MAX: usize = 1024;
 /// News of leases within this process. Another broker's changes are found by looking again after a second.
 pub(super) struct Changes {
     changed: broadcast::Sender<LeaseId>,
+    /// Nobody is to wait any longer.
+    over: watch::Sender<bool>,
     /// One bell per target: its reapers have something to do.
     bells: Mutex<HashMap<String, Arc<Notify>>>,
     /// Something is in the outbox.
@@ -24,6 +26,7 @@ impl Changes {
     pub(super) fn new() -> Self {
         Self {
             changed: broadcast::Sender::new(BEHIND_MAX),
+            over: watch::Sender::new(false),
             bells: Mutex::default(),
             outbox: Notify::new(),
             orders: Notify::new(),
@@ -38,6 +41,16 @@ impl Changes {
 
     pub(super) fn listen(&self) -> broadcast::Receiver<LeaseId> {
         self.changed.subscribe()
+    }
+
+    /// Answers everybody who waits, now and from now on: the broker stops.
+    pub(super) fn end_waiting(&self) {
+        self.over.send_replace(true);
+    }
+
+    /// Becomes true when nobody is to wait any longer.
+    pub(super) fn waiting_ends(&self) -> watch::Receiver<bool> {
+        self.over.subscribe()
     }
 
     /// The bell of a target's reapers.

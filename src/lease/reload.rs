@@ -212,6 +212,12 @@ impl Broker {
         Ok(())
     }
 
+    /// Answers everybody who waits for a lease to change. Before the API finishes what is under way: it would wait for them, and whoever
+    /// starts the broker again would wait for it.
+    pub fn end_waiting(&self) {
+        self.changes.end_waiting();
+    }
+
     /// Stops: nothing new is begun, what is under way is finished, the log is closed.
     pub async fn stop(&self) {
         self.stopping.store(true, Ordering::Release);

@@ -40,11 +40,6 @@ impl Tasks {
         UnderWay(self.under_way.clone())
     }
 
-    /// Becomes true when the broker stops.
-    pub(super) fn stop_signal(&self) -> watch::Receiver<bool> {
-        self.stop.subscribe()
-    }
-
     /// How many deeds are under way.
     pub(super) fn under_way(&self) -> usize {
         *self.under_way.borrow()

@@ -69,7 +69,7 @@ impl Broker {
         done: impl Fn(&Lease) -> bool,
     ) -> Result<Lease, Failure> {
         let deadline = tokio::time::Instant::now() + wait;
-        let mut stop = self.tasks.stop_signal();
+        let mut stop = self.changes.waiting_ends();
         loop {
             let lease = self.store.get(id).await?.ok_or(Failure::NotFound)?.lease;
             let now = tokio::time::Instant::now();
