@@ -7,7 +7,7 @@ use leasehold_testkit::wait_until;
 use tokio::process::Command;
 
 use super::{failed, json, printed, psql, said};
-use crate::rig::{BILLING, READ, Rig, SOON, STRANGER, TENANT, TENANTS};
+use crate::rig::{BILLING, OPERATOR, READ, Rig, SOON, STRANGER, TENANT, TENANTS};
 
 /// A command without anything of PostgreSQL's in its environment.
 async fn plain(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -160,6 +160,60 @@ async fn run_passes_signals_on_and_renews_meanwhile() {
     assert_eq!(status.code(), Some(5));
     assert_eq!(std::fs::read_to_string(&shown).expect("the program was told"), "told\n");
     assert_eq!(rig.lease(&id()).await.ended_by.as_deref(), Some("caller"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_tells_when_a_lease_has_ended_and_the_program_goes_on() {
+    let rig = Rig::with(|c| {
+        let billing = &["spiffe://dev.local/billing"];
+        c.role("brief", "target = \"orders\"\nttl = \"3s\"\nmax_ttl = \"5s\"").grant(
+            "b",
+            billing,
+            &["brief"],
+            &["mint"],
+        )
+    })
+    .await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (said, free) = (dir.path().join("said"), dir.path().join("free"));
+    let script = format!("while ! test -e {}; do sleep 0.05; done; exit 3", free.display());
+    let mut command = rig.command(BILLING, &["run", READ, "brief", "--", "sh", "-c", &script]);
+    let mut child = command.stderr(std::fs::File::create(&said).expect("a file")).spawn().expect("it starts");
+    let lines = || std::fs::read_to_string(&said).expect("what it said");
+    let lease = async |role: &str| rig.leases().await.into_iter().find(|lease| lease.role == role);
+    wait_until(SOON, "its leases", || async { lease("brief").await.is_some() }).await;
+    let (read, brief) = (lease(READ).await.expect("a lease").id, lease("brief").await.expect("a lease").id);
+    wait_until(SOON, "word of its end", || async {
+        lines() == format!("leasehold: the lease {brief} has come to its end; start the program again for another\n")
+    })
+    .await;
+    rig.client(OPERATOR).revoke(&read).await.expect("a revocation");
+    let of_read =
+        |line: &str| line.contains(&read) && line.ends_with("(operator); start the program again for another");
+    wait_until(SOON, "word of the revocation", || async { lines().lines().any(of_read) }).await;
+    assert_eq!(rig.leases().await.len(), 2, "no other is fetched, for nobody would get it");
+    std::fs::write(&free, "").expect("let it go on");
+    let status = tokio::time::timeout(SOON, child.wait()).await.expect("it ends").expect("a status");
+    assert_eq!((status.code(), lines().lines().count()), (Some(3), 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_tells_once_that_a_lease_is_not_renewed() {
+    let rig = Rig::new().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let [said, ready, free] = ["said", "ready", "free"].map(|name| dir.path().join(name));
+    let script = format!("> {}; while ! test -e {}; do sleep 0.05; done", ready.display(), free.display());
+    let mut command = rig.command(BILLING, &["run", READ, "--ttl", "6s", "--", "sh", "-c", &script]);
+    let mut child = command.stderr(std::fs::File::create(&said).expect("a file")).spawn().expect("it starts");
+    let lines = || std::fs::read_to_string(&said).expect("what it said");
+    wait_until(SOON, "the program to run", || async { ready.exists() }).await;
+    printed(&rig.run(OPERATOR, &["identity", "block", "spiffe://dev.local/billing"]).await);
+    wait_until(SOON, "word of its end", || async { lines().contains("has come to its end") }).await;
+    let text = lines();
+    assert_eq!(text.lines().filter(|line| line.contains("it is not renewed")).count(), 1, "{text}");
+    std::fs::write(&free, "").expect("let it go on");
+    let status = tokio::time::timeout(SOON, child.wait()).await.expect("it ends").expect("a status");
+    assert_eq!(status.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

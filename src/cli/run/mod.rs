@@ -5,8 +5,7 @@ mod keep;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-use leasehold_client::Client;
-use leasehold_client::wire::MintRequest;
+use leasehold_client::{Client, Wanted};
 
 use super::connect::ConnectArgs;
 use super::exit::Usage;
@@ -35,15 +34,16 @@ pub struct RunArgs {
 
 /// Runs the program and answers its exit status: 128 + the signal's number if a signal ended it.
 pub async fn run(args: RunArgs) -> anyhow::Result<u8> {
-    let prefixes = prefixes(&args.roles)?;
+    let RunArgs { roles, ask, broker, command } = args;
+    let prefixes = prefixes(&roles)?;
     let signals = Signals::listen()?;
-    let config = args.broker.config().await?;
+    let config = broker.config().await?;
     // The program may run longer than this certificate lives.
     let watch = config.identity.spawn_watch();
     let client = Client::new(config)?;
-    let ask = MintRequest { ttl: args.ask.ttl, params: args.ask.params.given(), replaces: None };
-    let mut kept = Kept::new(client.clone(), ask.ttl.clone());
-    let done = fetch_and_run(&client, &ask, &args.roles, &prefixes, &args.command, signals, &mut kept).await;
+    let wanted = roles.into_iter().map(|role| Wanted { role, ttl: ask.ttl.clone(), params: ask.params.given() });
+    let mut kept = Kept::new(client.clone());
+    let done = fetch_and_run(wanted.zip(prefixes), &command, signals, &mut kept).await;
     kept.end().await;
     client.close().await;
     watch.abort();
@@ -51,23 +51,18 @@ pub async fn run(args: RunArgs) -> anyhow::Result<u8> {
 }
 
 async fn fetch_and_run(
-    client: &Client,
-    ask: &MintRequest,
-    roles: &[String],
-    prefixes: &[String],
+    wanted: impl Iterator<Item = (Wanted, String)>,
     command: &[OsString],
     mut signals: Signals,
     kept: &mut Kept,
 ) -> anyhow::Result<u8> {
     let mut environment: Vec<Variable> = Vec::new();
-    for (role, prefix) in roles.iter().zip(prefixes) {
+    for (wanted, prefix) in wanted {
         // A mint that is under way when a signal comes is not cut off: its lease would be left to end by itself.
-        let issued = client.mint(role, ask).await?;
-        let id = issued.lease.id.clone();
-        kept.add(&issued.lease);
-        let login = forms::open(&issued.credential)?;
-        let own = variables::of(&id, &login).into_iter().map(|(name, value)| (format!("{prefix}{name}"), value));
-        environment.extend(own);
+        let held = kept.fetch(wanted).await?;
+        let login = forms::open(&held.credential)?;
+        let own = variables::of(&held.lease.id, &login);
+        environment.extend(own.into_iter().map(|(name, value)| (format!("{prefix}{name}"), value)));
         if let Some(code) = signals.ended_before_start() {
             return Ok(code);
         }

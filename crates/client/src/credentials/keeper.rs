@@ -27,27 +27,30 @@ impl Keeper {
     /// Waits for what is due next, and does it.
     async fn step(&mut self) {
         let held = self.shared.held.borrow().clone();
+        let ended = self.shared.health.borrow().ended;
         let done = match held {
-            None => {
-                clock::until(self.not_before).await;
-                self.replace(None).await
-            }
-            Some(_) if self.shared.health.borrow().ended => {
-                clock::until(self.not_before).await;
-                self.replace(None).await
-            }
-            Some(held) => {
-                let due = held.life.due(clock::boot().max(self.not_before));
+            Some(held) if !ended => {
+                let now = clock::boot().max(self.not_before);
+                let due = if self.shared.replaces { held.life.due(now) } else { held.life.due_alone(now) };
                 tokio::select! {
                     () = clock::until(due.at().max(self.not_before)) => match due {
-                        Due::Renew(_) => self.renew(&held).await,
+                        Due::Renew(_) => match self.renew(&held).await {
+                            // It is not alive any more, whatever we have not heard.
+                            Err(error) if matches!(error.status(), Some(404 | 409)) => {
+                                return self.lost(&held, error.to_string());
+                            }
+                            done => done,
+                        },
                         Due::Rotate(_) => self.replace(Some(&held)).await,
+                        Due::End(_) => return self.lost(&held, at_its_end(&held.lease.id)),
                     },
-                    state = self.shared.ends(&held.lease.id) => {
-                        self.lost(&held, &state);
-                        return;
-                    }
+                    why = self.shared.ends(&held.lease.id) => return self.lost(&held, why),
                 }
+            }
+            Some(_) if !self.shared.replaces => std::future::pending().await,
+            _ => {
+                clock::until(self.not_before).await;
+                self.replace(None).await
             }
         };
         self.note(done);
@@ -55,17 +58,15 @@ impl Keeper {
 
     async fn renew(&self, held: &Held) -> Result<(), ClientError> {
         let asked_at = clock::boot();
-        let lease =
-            match self.shared.client.renew(&held.lease.id, &RenewRequest { ttl: self.shared.wanted.ttl.clone() }).await
-            {
-                // It is not alive any more, whatever we have not heard.
-                Err(error) if matches!(error.status(), Some(404 | 409)) => return self.replace(None).await,
-                answer => answer?,
-            };
+        let ask = RenewRequest { ttl: self.shared.wanted.ttl.clone() };
+        let lease = self.shared.client.renew(&held.lease.id, &ask).await?;
         let life = held.life.renewed(&lease, asked_at).ok_or_else(|| unreadable("its times"))?;
         if life.ends() <= held.life.ends() {
             // Nothing was gained, and the next would gain nothing: another is due.
-            return self.replace(Some(held)).await;
+            if self.shared.replaces {
+                return self.replace(Some(held)).await;
+            }
+            return Err(ClientError::setting("lease", "its end was not moved"));
         }
         self.shared.put(Held { lease, life, ..held.clone() });
         Ok(())
@@ -95,12 +96,13 @@ impl Keeper {
         Ok(())
     }
 
-    /// The lease has ended although its time was not up: an operator, or somebody in the target.
-    fn lost(&mut self, held: &Held, state: &str) {
-        tracing::warn!(lease = %held.lease.id, role = %self.shared.wanted.role, %state, "the lease has ended before its time; another is fetched");
-        self.shared.health.send_modify(|health| {
+    /// The lease has ended: by an operator, by somebody in the target, or because it could not be kept alive any further.
+    fn lost(&mut self, held: &Held, why: String) {
+        let Shared { wanted, replaces, health, .. } = &*self.shared;
+        tracing::warn!(lease = %held.lease.id, role = %wanted.role, %why, another = %replaces, "the lease has ended");
+        health.send_modify(|health| {
             health.ended = true;
-            health.last_error = Some(format!("the lease {} is {state}", held.lease.id));
+            health.last_error = Some(why);
         });
         self.not_before = clock::boot() + SPLAY_TIME_MAX.mul_f64(own_share(&held.lease.id));
     }
@@ -135,6 +137,7 @@ impl Keeper {
         self.shared.health.send_modify(|health| {
             health.last_error = Some(error.to_string());
             health.failures = failures;
+            health.refused = !error.is_transient();
         });
     }
 }
@@ -146,15 +149,22 @@ impl Shared {
         self.held.send_replace(Some(Arc::new(held)));
     }
 
-    /// Comes back when the broker says that the lease lives no more, with its state. While the broker cannot be asked nothing
+    /// Comes back when the broker says that the lease lives no more, with what became of it. While the broker cannot be asked nothing
     /// is known, and nothing said.
     async fn ends(&self, id: &str) -> String {
         let mut failures = 0;
         loop {
             match self.client.lease_while(id, "active", WATCH_TIME).await {
                 Ok(lease) if lease.state == "active" => failures = 0,
-                Ok(lease) => return lease.state,
-                Err(error) if error.status() == Some(404) => return "unknown to the broker".to_owned(),
+                Ok(lease) => match lease.ended_by.as_deref() {
+                    Some("expiry") => return at_its_end(id),
+                    by => {
+                        return format!("the lease {id} is {} ({})", lease.state, by.unwrap_or("nobody says by whom"));
+                    }
+                },
+                Err(error) if error.status() == Some(404) => {
+                    return format!("the lease {id} is unknown to the broker");
+                }
                 Err(error) => {
                     tokio::time::sleep(pause(failures, error.retry_after(), id)).await;
                     failures += 1;
@@ -174,6 +184,10 @@ fn pause(failures: u32, asked: Option<Duration>, id: &str) -> Duration {
 fn own_share(id: &str) -> f64 {
     let tail = id.bytes().rev().take(4).fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     f64::from(tail % 1000) / 1000.0
+}
+
+fn at_its_end(id: &str) -> String {
+    format!("the lease {id} has come to its end")
 }
 
 fn unreadable(what: &'static str) -> ClientError {

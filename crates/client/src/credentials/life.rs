@@ -24,11 +24,13 @@ pub(crate) enum Due {
     Renew(Duration),
     /// Another is to take its place.
     Rotate(Duration),
+    /// Nothing: no other takes its place, and its end moves no further.
+    End(Duration),
 }
 
 impl Due {
     pub(crate) fn at(self) -> Duration {
-        let (Self::Renew(at) | Self::Rotate(at)) = self;
+        let (Self::Renew(at) | Self::Rotate(at) | Self::End(at)) = self;
         at
     }
 }
@@ -70,11 +72,23 @@ impl Life {
     /// Renewed at two thirds of the life it has, as long as that moves its end; replaced at its time to rotate, whatever became
     /// of the renewals before.
     pub(crate) fn due(&self, now: Duration) -> Due {
-        let renew = self.since + self.ends.saturating_sub(self.since) * 2 / 3;
-        let moves = self.renewable && self.expires_at < self.max_expires_at;
+        let renew = self.renews();
         // At the end of a life that moves no further it is late to rotate, but not too late.
         let rotate = self.rotates.min(self.ends);
-        if moves && renew < rotate && now < rotate { Due::Renew(renew) } else { Due::Rotate(rotate) }
+        if self.moves() && renew < rotate && now < rotate { Due::Renew(renew) } else { Due::Rotate(rotate) }
+    }
+
+    /// The same for one whose place no other takes: it is renewed for as long as that moves its end.
+    pub(crate) fn due_alone(&self, now: Duration) -> Due {
+        if self.moves() && now < self.ends { Due::Renew(self.renews()) } else { Due::End(self.ends) }
+    }
+
+    fn renews(&self) -> Duration {
+        self.since + self.ends.saturating_sub(self.since) * 2 / 3
+    }
+
+    fn moves(&self) -> bool {
+        self.renewable && self.expires_at < self.max_expires_at
     }
 
     /// When it ends, by the boot-time clock.
@@ -138,6 +152,17 @@ mod tests {
         assert_eq!(late.due(seconds(0)), Due::Rotate(seconds(90)));
         let at_the_end = Life::issued(&lease("10:00", "08:00", true), seconds(0)).unwrap();
         assert_eq!(at_the_end.due(seconds(0)), Due::Rotate(seconds(480)));
+    }
+
+    #[test]
+    fn what_no_other_replaces_is_renewed_to_its_last_end() {
+        let life = Life::issued(&lease("01:30", "01:00", true), seconds(1000)).unwrap();
+        assert_eq!(life.due_alone(seconds(0)), Due::Renew(seconds(1060)), "whatever its time to rotate");
+        assert_eq!(life.due_alone(seconds(1090)), Due::End(seconds(1090)), "it is too late to renew it");
+        let last = life.renewed(&lease("10:00", "01:00", true), seconds(1060)).unwrap();
+        assert_eq!(last.due_alone(seconds(1060)), Due::End(seconds(1600)));
+        let fixed = Life::issued(&lease("01:30", "01:00", false), seconds(0)).unwrap();
+        assert_eq!(fixed.due_alone(seconds(0)), Due::End(seconds(90)));
     }
 
     #[test]

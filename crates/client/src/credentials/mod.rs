@@ -96,6 +96,8 @@ pub struct Health {
     pub last_error: Option<String>,
     /// How many tries in a row have failed.
     pub failures: u32,
+    /// The last of them was refused: the next will be, too, unless somebody changes something.
+    pub refused: bool,
     /// The lease has ended before its time (`revoked`, `expired`), and there is no other yet.
     pub ended: bool,
     /// Four fifths of its life are over, and it was neither renewed nor replaced.
@@ -111,6 +113,15 @@ pub enum Ending {
     Revoke,
 }
 
+/// A lease that could not be revoked, and is left to end by itself.
+#[derive(Debug)]
+pub struct Unrevoked {
+    /// Its id.
+    pub lease: String,
+    /// Why.
+    pub error: ClientError,
+}
+
 /// Keeps one credential alive in a task of its own, until it is closed or dropped.
 #[derive(Debug)]
 pub struct Credentials {
@@ -122,6 +133,8 @@ pub struct Credentials {
 struct Shared {
     client: Client,
     wanted: Wanted,
+    /// Whether another takes the place of one that nears its end.
+    replaces: bool,
     held: watch::Sender<Option<Arc<Held>>>,
     health: watch::Sender<Health>,
     retiring: Mutex<Vec<Retiring>>,
@@ -136,18 +149,25 @@ impl std::fmt::Debug for Shared {
 impl Credentials {
     /// Keeps what is wanted from now on. The first is fetched at once; see [`ready`](Self::ready). Needs a Tokio runtime.
     pub fn keep(client: Client, wanted: Wanted) -> Self {
-        Self::begin(client, wanted, None)
+        Self::begin(client, wanted, true, None)
+    }
+
+    /// The same for a holder that cannot change to another, such as a program that has it in its environment: one credential is
+    /// fetched, and renewed for as long as that moves its end. Then [`Health::ended`] says so, and no other is fetched.
+    pub fn keep_one(client: Client, wanted: Wanted) -> Self {
+        Self::begin(client, wanted, false, None)
     }
 
     /// Goes on with a credential that an earlier process has fetched: it is not fetched again while it is good.
     pub fn resume(client: Client, wanted: Wanted, held: Held) -> Self {
-        Self::begin(client, wanted, Some(held))
+        Self::begin(client, wanted, true, Some(held))
     }
 
-    fn begin(client: Client, wanted: Wanted, held: Option<Held>) -> Self {
+    fn begin(client: Client, wanted: Wanted, replaces: bool, held: Option<Held>) -> Self {
         let shared = Arc::new(Shared {
             client,
             wanted,
+            replaces,
             held: watch::Sender::new(held.map(Arc::new)),
             health: watch::Sender::new(Health::default()),
             retiring: Mutex::default(),
@@ -206,22 +226,31 @@ impl Credentials {
         health
     }
 
+    /// How it goes as soon as something else has become of it than `seen`. The alarm, which comes by time alone, is not waited for.
+    pub async fn health_changed(&self, seen: &Health) -> Health {
+        let differs = |now: &Health| Health { alarm: seen.alarm, ..now.clone() } != *seen;
+        // The sender lives as long as `self`.
+        let _ = self.shared.health.subscribe().wait_for(differs).await;
+        self.health()
+    }
+
     /// Ends what the present one and all later took the place of: every holder has changed to generation `at_least`, and has
     /// finished what it had begun with an older one. What cannot be ended now ends by itself.
     pub async fn retire(&self, at_least: u64) {
         self.shared.retire(at_least).await;
     }
 
-    /// Stops keeping it.
-    pub async fn close(self, ending: Ending) {
-        self.end(ending).await;
+    /// Stops keeping it. Answers the leases that were to be revoked and could not be.
+    pub async fn close(self, ending: Ending) -> Vec<Unrevoked> {
+        self.end(ending).await
     }
 
     /// The same for one that is shared: it is renewed and replaced no more.
-    pub async fn end(&self, ending: Ending) {
+    pub async fn end(&self, ending: Ending) -> Vec<Unrevoked> {
         self.task.abort();
-        if ending == Ending::Revoke {
-            self.shared.end_all().await;
+        match ending {
+            Ending::Revoke => self.shared.end_all().await,
+            Ending::Leave => Vec::new(),
         }
     }
 }

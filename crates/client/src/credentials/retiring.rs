@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::Shared;
+use super::{Shared, Unrevoked};
 use crate::clock;
 
 /// One of them.
@@ -36,23 +36,26 @@ impl Shared {
         self.end(ids).await;
     }
 
-    /// Ends all that are held.
-    pub(super) async fn end_all(&self) {
+    /// Ends all that are held. Answers those that could not be.
+    pub(super) async fn end_all(&self) -> Vec<Unrevoked> {
         let mut ids: Vec<String> = self.retiring(|all| all.drain(..).map(|one| one.lease).collect());
         ids.extend(self.held.borrow().as_ref().map(|held| held.lease.id.clone()));
-        self.end(ids).await;
+        self.end(ids).await
     }
 
-    async fn end(&self, ids: Vec<String>) {
-        for id in ids {
-            match self.client.revoke(&id).await {
+    async fn end(&self, ids: Vec<String>) -> Vec<Unrevoked> {
+        let mut left = Vec::new();
+        for lease in ids {
+            match self.client.revoke(&lease).await {
                 // Gone already, and perhaps from the record, too.
                 Ok(_) => {}
                 Err(error) if error.status() == Some(404) => {}
                 Err(error) => {
-                    tracing::warn!(lease = %id, %error, "the lease could not be revoked, and is left to end by itself");
+                    tracing::warn!(%lease, %error, "the lease could not be revoked, and is left to end by itself");
+                    left.push(Unrevoked { lease, error });
                 }
             }
         }
+        left
     }
 }
