@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use leasehold_client::Credentials;
+use leasehold_sdk::{Timestamp, clock};
 
 /// The acknowledgements of one credential.
 pub struct Acks {
@@ -16,6 +17,16 @@ struct State {
     by: BTreeMap<String, u64>,
     delivered: u64,
     last_error: Option<String>,
+    deliveries: Deliveries,
+}
+
+/// How the deliveries went so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Deliveries {
+    /// When the last one was done.
+    pub last: Option<Timestamp>,
+    /// How many failed.
+    pub failed: u64,
 }
 
 /// An acknowledgement of somebody who is no consumer.
@@ -26,7 +37,7 @@ impl Acks {
     /// Of these consumers, none of whom has said anything.
     pub fn new(consumers: &BTreeSet<String>) -> Self {
         let by = consumers.iter().map(|name| (name.clone(), 0)).collect();
-        Self { state: Mutex::new(State { by, delivered: 0, last_error: None }) }
+        Self { state: Mutex::new(State { by, delivered: 0, last_error: None, deliveries: Deliveries::default() }) }
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
@@ -37,9 +48,20 @@ impl Acks {
     /// Notes how the last delivery went.
     pub fn note_delivery(&self, done: &anyhow::Result<()>, generation: u64) {
         self.with(|state| match done {
-            Ok(()) => (state.delivered, state.last_error) = (generation, None),
-            Err(error) => state.last_error = Some(format!("{error:#}")),
+            Ok(()) => {
+                (state.delivered, state.last_error) = (generation, None);
+                state.deliveries.last = (generation > 0).then(clock::wall).or(state.deliveries.last);
+            }
+            Err(error) => {
+                state.last_error = Some(format!("{error:#}"));
+                state.deliveries.failed += 1;
+            }
         });
+    }
+
+    /// How the deliveries went.
+    pub fn deliveries(&self) -> Deliveries {
+        self.with(|state| state.deliveries)
     }
 
     /// The generation delivered last, and why a newer one is not.

@@ -6,6 +6,7 @@ pub mod config;
 mod deliver;
 mod exec;
 pub mod forms;
+mod metrics;
 mod serve;
 mod state;
 mod supply;

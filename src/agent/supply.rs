@@ -6,6 +6,7 @@ use std::sync::Arc;
 use leasehold_client::wire::{AgentStatus, SupplyStatus};
 use leasehold_client::{Client, Credentials};
 use leasehold_identity::Identity;
+use leasehold_sdk::Timestamp;
 
 use super::acks::Acks;
 use super::config::CredentialConfig;
@@ -82,6 +83,11 @@ impl Supplies {
         self.all.values().all(|supply| supply.acks.delivered().0 > 0)
     }
 
+    /// When the SVID ends by which the agent works.
+    pub fn svid_not_after(&self) -> Timestamp {
+        Timestamp::from_unix_ms(self.identity.status().svid_not_after_unix_ms)
+    }
+
     /// How they are.
     pub fn status(&self) -> AgentStatus {
         let credentials = self.all.iter().map(|(name, supply)| (name.clone(), supply.status())).collect();
@@ -90,7 +96,8 @@ impl Supplies {
 }
 
 impl Supply {
-    fn status(&self) -> SupplyStatus {
+    /// How it is.
+    pub fn status(&self) -> SupplyStatus {
         let (held, health) = (self.credentials.current(), self.credentials.health());
         let (delivered, undelivered) = self.acks.delivered();
         SupplyStatus {

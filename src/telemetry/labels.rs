@@ -85,9 +85,21 @@ labels! {
         /// Its key in `[limits]`.
         limit: &'static str,
     }
+    /// One credential of an agent.
+    OfCredential {
+        /// Its name in the agent's configuration.
+        credential: String,
+    }
+    /// A step on a credential's way to its consumers.
+    CredentialStep {
+        /// Its name in the agent's configuration.
+        credential: String,
+        /// `fetch`, `renew` or `deliver`.
+        step: &'static str,
+    }
     /// Which build this is.
     Build {
-        /// The broker's version.
+        /// Its version.
         version: &'static str,
     }
 }

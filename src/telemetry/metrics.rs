@@ -2,17 +2,16 @@
 
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
 
 use super::labels::{
     ActionAllowed, Build, HandshakeResult, OfLimit, OfResult, OfRoute, OfSink, OfTarget, RouteStatus, TargetDone,
     TargetResult, TargetState,
 };
+use super::table::metrics;
 use crate::limits::Limits;
 
 /// What `GET /metrics` answers with: its encoding is OpenMetrics text.
@@ -23,33 +22,10 @@ pub type FloatGauge = Gauge<f64, AtomicU64>;
 /// Histograms of one label set.
 pub type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
-/// Defines [`Metrics`], its registration and the list of names from one table: name, type, how it is made, help.
-macro_rules! metrics {
-    ($($(#[doc = $help:literal])+ $name:ident: $type:ty = $make:expr;)+) => {
-        /// The metrics, each a handle that is cheap to update from anywhere.
-        pub struct Metrics {
-            registry: Registry,
-            $($(#[doc = $help])+ pub $name: $type,)+
-        }
-
-        impl Metrics {
-            /// All metrics, at nought.
-            pub fn new() -> Self {
-                let mut registry = Registry::with_prefix("leasehold");
-                $(let $name: $type = $make;
-                registry.register(stringify!($name), help(concat!($($help),+)), $name.clone());)+
-                let metrics = Self { registry, $($name,)+ };
-                metrics.build_info.get_or_create(&Build::of(env!("CARGO_PKG_VERSION"))).set(1);
-                metrics
-            }
-        }
-
-        #[cfg(test)]
-        const NAMES_AND_TYPES: &[(&str, &str)] = &[$((stringify!($name), stringify!($type))),+];
-    };
-}
-
 metrics! {
+    /// The metrics of a broker, each a handle that is cheap to update from anywhere.
+    Metrics "leasehold":
+
     /// Mints by how they ended.
     mints: Family<TargetResult, Counter> = Family::default();
     /// Time from recording a lease to its credential being ready.
@@ -122,21 +98,7 @@ metrics! {
     build_info: Family<Build, Gauge> = Family::default();
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Metrics {
-    /// Everything in OpenMetrics text.
-    pub fn encode(&self) -> String {
-        let mut out = String::new();
-        // Writing to a String does not fail, and half an answer is better than none if that ever changes.
-        let _ = encode(&mut out, &self.registry);
-        out
-    }
-
     /// Shows the limits in force.
     pub fn show_limits(&self, limits: &Limits) {
         for (name, value) in limits.values() {
@@ -148,11 +110,6 @@ impl Metrics {
     pub fn hit(&self, name: &'static str) {
         self.limit_hits.get_or_create(&OfLimit::of(name)).inc();
     }
-}
-
-/// The encoder adds a full stop of its own.
-fn help(doc: &str) -> &str {
-    doc.trim().trim_end_matches('.')
 }
 
 /// From half a millisecond to half a minute, for what somebody waits for.
@@ -176,16 +133,7 @@ mod tests {
 
     #[test]
     fn every_metric_is_explained_to_operators() {
-        let page = include_str!("../../docs/metrics.md");
-        for (name, kind) in NAMES_AND_TYPES {
-            let suffix = if kind.contains("Counter") { "_total" } else { "" };
-            assert!(page.contains(&format!("`leasehold_{name}{suffix}`")), "docs/metrics.md lacks {name}{suffix}");
-        }
-        assert_eq!(
-            page.matches("| `leasehold_").count(),
-            NAMES_AND_TYPES.len(),
-            "docs/metrics.md names one that is gone"
-        );
+        assert_explained(include_str!("../../docs/metrics.md"));
     }
 
     #[test]

@@ -101,9 +101,9 @@ async fn a_template_that_fails_is_told_and_delivered_once_it_is_right() {
     stage.quiet(&broker).await;
 }
 
-async fn asked(to: &str, head: &str) -> String {
+async fn asked(to: &str, path: &str, head: &str) -> String {
     let mut stream = TcpStream::connect(to).await.expect("the agent's port");
-    let text = format!("GET /v1/credentials/orders HTTP/1.1\r\nconnection: close\r\n{head}\r\n");
+    let text = format!("GET {path} HTTP/1.1\r\nconnection: close\r\n{head}\r\n");
     stream.write_all(text.as_bytes()).await.expect("ask");
     let mut answer = String::new();
     tokio::time::timeout(SOON, stream.read_to_string(&mut answer)).await.expect("an answer").expect("text");
@@ -123,16 +123,22 @@ async fn a_neighbour_without_the_token_gets_nothing_from_the_port() {
     let (to, _) = rest.split_once('"').expect("an address");
     let token = read(&agent.path("token"));
     let secret = login(&first).password.expose_secret();
-    let good = asked(to, &format!("host: {to}\r\nauthorization: Bearer {token}\r\n")).await;
+    let known = format!("host: {to}\r\nauthorization: Bearer {token}\r\n");
+    let good = asked(to, "/v1/credentials/orders", &known).await;
     assert!(good.starts_with("HTTP/1.1 200") && good.contains(secret), "{good}");
+    let metrics = asked(to, "/metrics", &known).await;
+    assert!(metrics.contains("leasehold_agent_generation{credential=\"orders\"} 1"), "{metrics}");
     for (status, head) in [
         (401, format!("host: {to}\r\n")),
         (401, format!("host: {to}\r\nauthorization: Bearer {}\r\n", "x".repeat(token.len()))),
         (403, format!("host: evil.example\r\nauthorization: Bearer {token}\r\n")),
         (403, format!("host: {to}\r\nauthorization: Bearer {token}\r\norigin: http://{to}\r\n")),
     ] {
-        let answer = asked(to, &head).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && !answer.contains(secret), "{head}\n{answer}");
+        for path in ["/v1/credentials/orders", "/metrics"] {
+            let answer = asked(to, path, &head).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{head}\n{answer}");
+            assert!(!answer.contains(secret) && !answer.contains("leasehold_agent"), "{head}\n{answer}");
+        }
     }
     assert!(agent.terminate().await.success());
     stage.quiet(&broker).await;

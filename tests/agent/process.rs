@@ -10,6 +10,8 @@ use leasehold_client::{Agent, ClientError};
 use leasehold_testkit::{Svid, wait_until};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use crate::ground::{PROGRAM, SOON};
@@ -111,6 +113,18 @@ impl AgentProcess {
 
     pub fn client(&self) -> Agent {
         Agent::at(self.path(self.socket))
+    }
+
+    /// What `GET /metrics` on its socket answers.
+    pub async fn metrics(&self) -> String {
+        let mut stream = UnixStream::connect(self.path(self.socket)).await.expect("its socket");
+        let ask = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        stream.write_all(ask).await.expect("ask");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        let (head, page) = answer.split_once("\r\n\r\n").expect("an answer");
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains("application/openmetrics-text"), "{head}");
+        page.to_owned()
     }
 
     pub async fn status(&self, name: &str) -> SupplyStatus {

@@ -75,6 +75,19 @@ async fn files_socket_and_hooks_tell_of_one_generation_after_the_other() {
     .await;
     let over = stage.over(&broker, &second.lease.id).await;
     assert_eq!(end(&over), ("revoked", Some("caller")), "all have changed");
+    let page = agent.metrics().await;
+    for line in [
+        "leasehold_agent_alarm{credential=\"orders\"} 0".to_owned(),
+        "leasehold_agent_failures_total{credential=\"orders\",step=\"deliver\"} 0".to_owned(),
+        format!("leasehold_agent_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
+    ] {
+        assert!(page.contains(&line), "{line}\n{page}");
+    }
+    let number = |name: &str| number(&page, &format!("leasehold_agent_{name}{{credential=\"orders\"}}"));
+    let generation = number("generation");
+    assert!(generation >= 3.0 && number("rotations_total") == generation - 1.0, "{page}");
+    assert!(generation - number("delivered_generation") <= 1.0 && number("left_seconds") <= 6.0, "{page}");
+    assert!(number("delivered_timestamp_seconds") > 1e9 && page.ends_with("# EOF\n"), "{page}");
 
     assert!(agent.terminate().await.success());
     stage.quiet(&broker).await;
@@ -82,6 +95,12 @@ async fn files_socket_and_hooks_tell_of_one_generation_after_the_other() {
     for supplied in [&first, &second, &third] {
         assert!(!said.contains(login(supplied).password.expose_secret()), "a password is in the log");
     }
+}
+
+/// The value of one series.
+fn number(page: &str, series: &str) -> f64 {
+    let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{series} is not in\n{page}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,6 +153,10 @@ async fn a_broker_that_is_away_at_the_start_is_waited_for() {
     let mut agent = AgentProcess::start(nowhere, &svid, FILES).await;
     wait_until(SOON, "its complaint", || async { agent.status("orders").await.last_error.is_some() }).await;
     assert!(agent.status("orders").await.alarm);
+    let page = agent.metrics().await;
+    assert!(page.contains("leasehold_agent_alarm{credential=\"orders\"} 1"), "{page}");
+    assert!(number(&page, "leasehold_agent_failures_total{credential=\"orders\",step=\"fetch\"}") >= 1.0, "{page}");
+    assert!(number(&page, "leasehold_agent_svid_not_after_timestamp_seconds") > 1e9, "{page}");
     let error = agent.client().credential("orders").await.expect_err("there is none");
     assert!(error.status() == Some(503) && error.to_string().contains("cannot reach the broker"), "{error}");
     let unknown = agent.client().credential("other").await.expect_err("it keeps none of this name");

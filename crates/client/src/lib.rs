@@ -34,5 +34,5 @@ pub mod wire;
 pub use agent::Agent;
 pub use client::Client;
 pub use config::{ClientConfig, Settings};
-pub use credentials::{Credentials, Ending, Health, Held, Unrevoked, Wanted};
+pub use credentials::{Counts, Credentials, Ending, Health, Held, Unrevoked, Wanted};
 pub use error::ClientError;

@@ -14,8 +14,9 @@ use leasehold_client::Held;
 use leasehold_client::wire::{AckRequest, Problem};
 use serde::Deserialize;
 
-use crate::agent::forms;
 use crate::agent::supply::{Supplies, Supply};
+use crate::agent::{forms, metrics};
+use crate::telemetry::metrics::CONTENT_TYPE;
 
 /// Largest body of a request, in bytes.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -28,6 +29,7 @@ pub(super) fn router(supplies: Arc<Supplies>) -> Router {
         .route("/v1/credentials/{name}/ack", post(ack))
         .route("/v1/status", get(status))
         .route("/healthz", get(health))
+        .route("/metrics", get(show_metrics))
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing of this path") })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(supplies)
@@ -114,6 +116,10 @@ async fn health(State(supplies): State<Arc<Supplies>>) -> Response {
         return (StatusCode::OK, "ok\n").into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, format!("near their end or not there: {}\n", ill.join(", "))).into_response()
+}
+
+async fn show_metrics(State(supplies): State<Arc<Supplies>>) -> Response {
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics::page(&supplies)).into_response()
 }
 
 fn unknown(name: &str) -> Response {

@@ -23,6 +23,14 @@ struct Keeper {
     not_before: Duration,
 }
 
+/// What a renewal that was not refused has done.
+enum Renewed {
+    /// The lease's end was moved.
+    Moved,
+    /// It was not.
+    Stays,
+}
+
 impl Keeper {
     /// Waits for what is due next, and does it.
     async fn step(&mut self) {
@@ -39,7 +47,13 @@ impl Keeper {
                             Err(error) if matches!(error.status(), Some(404 | 409)) => {
                                 return self.lost(&held, error.to_string());
                             }
-                            done => done,
+                            Err(error) => {
+                                self.shared.counts(|counts| counts.failed_renewals += 1);
+                                Err(error)
+                            }
+                            Ok(Renewed::Moved) => Ok(()),
+                            // The next would gain nothing either: another is due.
+                            Ok(Renewed::Stays) => self.replace(Some(&held)).await,
                         },
                         Due::Rotate(_) => self.replace(Some(&held)).await,
                         Due::End(_) => return self.lost(&held, at_its_end(&held.lease.id)),
@@ -56,24 +70,30 @@ impl Keeper {
         self.note(done);
     }
 
-    async fn renew(&self, held: &Held) -> Result<(), ClientError> {
+    async fn renew(&self, held: &Held) -> Result<Renewed, ClientError> {
         let asked_at = clock::boot();
         let ask = RenewRequest { ttl: self.shared.wanted.ttl.clone() };
         let lease = self.shared.client.renew(&held.lease.id, &ask).await?;
         let life = held.life.renewed(&lease, asked_at).ok_or_else(|| unreadable("its times"))?;
         if life.ends() <= held.life.ends() {
-            // Nothing was gained, and the next would gain nothing: another is due.
-            if self.shared.replaces {
-                return self.replace(Some(held)).await;
-            }
-            return Err(ClientError::setting("lease", "its end was not moved"));
+            let stays = ClientError::setting("lease", "its end was not moved");
+            return if self.shared.replaces { Ok(Renewed::Stays) } else { Err(stays) };
         }
         self.shared.put(Held { lease, life, ..held.clone() });
-        Ok(())
+        self.shared.counts(|counts| counts.renewals += 1);
+        Ok(Renewed::Moved)
+    }
+
+    async fn replace(&self, old: Option<&Held>) -> Result<(), ClientError> {
+        let done = self.fetch(old).await;
+        if done.is_err() {
+            self.shared.counts(|counts| counts.failed_fetches += 1);
+        }
+        done
     }
 
     /// Fetches another. `old`: the one whose place it takes, if that still lives.
-    async fn replace(&self, old: Option<&Held>) -> Result<(), ClientError> {
+    async fn fetch(&self, old: Option<&Held>) -> Result<(), ClientError> {
         let shared = &self.shared;
         let asked_at = clock::boot();
         let old_lease = old.map(|held| held.lease.id.as_str());
@@ -93,6 +113,7 @@ impl Keeper {
         let generation = shared.held.borrow().as_ref().map_or(0, |held| held.generation) + 1;
         let credential = Arc::new(issued.credential);
         shared.put(Held { generation, lease: issued.lease, credential, life });
+        shared.counts(|counts| counts.rotations += u64::from(generation > 1));
         Ok(())
     }
 

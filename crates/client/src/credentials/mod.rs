@@ -104,6 +104,19 @@ pub struct Health {
     pub alarm: bool,
 }
 
+/// What was done for one since it is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// How often another took its place.
+    pub rotations: u64,
+    /// How often its end was moved.
+    pub renewals: u64,
+    /// Tries to fetch the first or another that failed.
+    pub failed_fetches: u64,
+    /// Tries to renew it that failed.
+    pub failed_renewals: u64,
+}
+
 /// What becomes of the leases when they are no longer kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -137,6 +150,7 @@ struct Shared {
     replaces: bool,
     held: watch::Sender<Option<Arc<Held>>>,
     health: watch::Sender<Health>,
+    counts: Mutex<Counts>,
     retiring: Mutex<Vec<Retiring>>,
 }
 
@@ -170,6 +184,7 @@ impl Credentials {
             replaces,
             held: watch::Sender::new(held.map(Arc::new)),
             health: watch::Sender::new(Health::default()),
+            counts: Mutex::default(),
             retiring: Mutex::default(),
         });
         let task = tokio::spawn(keeper::run(Arc::clone(&shared)));
@@ -234,6 +249,11 @@ impl Credentials {
         self.health()
     }
 
+    /// What was done so far.
+    pub fn counts(&self) -> Counts {
+        self.shared.counts(|counts| *counts)
+    }
+
     /// Ends what the present one and all later took the place of: every holder has changed to generation `at_least`, and has
     /// finished what it had begun with an older one. What cannot be ended now ends by itself.
     pub async fn retire(&self, at_least: u64) {
@@ -262,6 +282,11 @@ impl Drop for Credentials {
 }
 
 impl Shared {
+    fn counts<R>(&self, f: impl FnOnce(&mut Counts) -> R) -> R {
+        // Numbers: a panic elsewhere leaves nothing to distrust.
+        f(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn retiring<R>(&self, f: impl FnOnce(&mut Vec<Retiring>) -> R) -> R {
         // A list of ids: a panic elsewhere leaves nothing to distrust.
         f(&mut self.retiring.lock().unwrap_or_else(PoisonError::into_inner))
