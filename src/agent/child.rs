@@ -79,7 +79,7 @@ pub fn code_before_start(number: SignalNumber) -> Option<u8> {
 
 /// Starts the program, passes signals on to it, and answers its exit code.
 pub async fn run(command: &[OsString], environment: Vec<Variable>, mut signals: Signals) -> anyhow::Result<u8> {
-    let mut child = match start(command, environment)? {
+    let mut child = match start(command, environment, &[])? {
         Ok(child) => child,
         Err(code) => return Ok(code),
     };
@@ -91,10 +91,17 @@ pub async fn run(command: &[OsString], environment: Vec<Variable>, mut signals: 
     }
 }
 
-/// Starts the program; the exit code of one that cannot be started.
-pub fn start(command: &[OsString], environment: Vec<Variable>) -> anyhow::Result<Result<Child, u8>> {
+/// Starts the program, without the variables of ours that are `withheld`; the exit code of one that cannot be started.
+pub fn start(
+    command: &[OsString],
+    environment: Vec<Variable>,
+    withheld: &[String],
+) -> anyhow::Result<Result<Child, u8>> {
     let [program, arguments @ ..] = command else { anyhow::bail!("there is no program to start") };
     let mut command = Command::new(program);
+    for name in withheld {
+        command.env_remove(name);
+    }
     // In the environment and never among the arguments, which every user of the machine can read.
     command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value.as_str())));
     let started = command.spawn();

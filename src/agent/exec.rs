@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use zeroize::Zeroizing;
 
 use super::child::{self, Signals};
-use super::config::{ExecConfig, OnChange};
+use super::config::{ExecConfig, OnChange, Withheld};
 use super::forms::template;
 use super::forms::variables::Variable;
 use super::supply::Supplies;
@@ -20,6 +20,7 @@ use super::supply::Supplies;
 /// When a template of its environment cannot be filled in.
 pub async fn run(
     config: &ExecConfig,
+    withheld: &Withheld,
     supplies: &Arc<Supplies>,
     mut news: watch::Receiver<u64>,
     mut signals: Signals,
@@ -36,7 +37,7 @@ pub async fn run(
     }
     'start: loop {
         news.borrow_and_update();
-        let mut child = match child::start(&config.command, environment(config, supplies)?)? {
+        let mut child = match child::start(&config.command, environment(config, supplies)?, withheld)? {
             Ok(child) => child,
             Err(code) => return Ok(code),
         };

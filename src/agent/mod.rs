@@ -34,7 +34,7 @@ const END_TIME_MAX: Duration = Duration::from_secs(10);
 /// What kept it from starting. A broker that is away does not.
 pub async fn run(config: AgentConfig) -> anyhow::Result<u8> {
     let signals = Signals::listen()?;
-    let AgentConfig { broker, state, socket, listen, credentials, exec } = config;
+    let AgentConfig { broker, state, socket, listen, credentials, exec, withheld } = config;
     let broker = broker.load().await?;
     let identity = broker.identity.clone();
     let follow = identity.spawn_watch();
@@ -51,7 +51,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<u8> {
     let ((stop, stopped), (news, heard)) = (watch::channel(false), watch::channel(0));
     let mut tasks = JoinSet::new();
     for (name, supply) in supplies.iter() {
-        tasks.spawn(Delivery::new(name, supply, state.clone(), news.clone())?.run());
+        tasks.spawn(Delivery::new(name, supply, state.clone(), news.clone(), withheld.clone())?.run());
     }
     let mut servers = JoinSet::new();
     if let Some(socket) = &socket {
@@ -62,7 +62,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<u8> {
     }
     tracing::info!(credentials = supplies.iter().count(), "the agent is up");
     let done = match &exec {
-        Some(exec) => exec::run(exec, &supplies, heard, signals).await,
+        Some(exec) => exec::run(exec, &withheld, &supplies, heard, signals).await,
         None => Ok(until_told_to_stop(signals).await),
     };
 

@@ -170,6 +170,34 @@ async fn a_child_is_told_of_changes_and_its_exit_code_is_the_agents() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_key_of_the_state_reaches_no_program() {
+    let stage = stage("ttl = \"10m\"").await;
+    let broker = stage.broker().await;
+    let config = r#"
+state = "state"
+state_key = { env = "AGENT_STATE_KEY" }
+[credentials.orders]
+role = "orders-write"
+revoke_on_exit = true
+[[credentials.orders.on_change]]
+run = ["sh", "-c", "env > DIR/hook"]
+[exec]
+command = ["sh", "-c", "env > DIR/child"]
+"#;
+    let mut agent = AgentProcess::idle();
+    let key = data_encoding::BASE64.encode(&leasehold_sdk::random::bytes::<32>());
+    agent.env = vec![("AGENT_STATE_KEY", key.clone()), ("AGENT_OTHER", "plain".to_owned())];
+    agent.configure(&broker.url(), &stage.ca.svid(BILLING), config);
+    assert!(agent.run_to_its_end().await.success(), "{}", agent.log());
+    for name in ["hook", "child"] {
+        let text = read(&agent.path(name));
+        assert!(text.contains("AGENT_OTHER=plain"), "{name}: {text}");
+        assert!(!text.contains("AGENT_STATE_KEY") && !text.contains(&key), "{name}: {text}");
+    }
+    stage.quiet(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_can_be_started_again_for_each_change() {
     let stage = stage("ttl = \"6s\"\noverlap = \"2s\"").await;
     let broker = stage.broker().await;

@@ -21,6 +21,8 @@ pub struct AgentProcess {
     pub dir: TempDir,
     /// The name of its socket there.
     pub socket: &'static str,
+    /// What is in its environment beside ours.
+    pub env: Vec<(&'static str, String)>,
     child: Option<Child>,
 }
 
@@ -36,7 +38,7 @@ impl AgentProcess {
 
     /// One that is not started yet.
     pub fn idle() -> Self {
-        Self { dir: tempfile::tempdir().expect("a directory"), socket: "agent.sock", child: None }
+        Self { dir: tempfile::tempdir().expect("a directory"), socket: "agent.sock", env: Vec::new(), child: None }
     }
 
     pub fn configure(&self, addr: &str, svid: &Svid, more: &str) {
@@ -84,6 +86,7 @@ impl AgentProcess {
         // Writing beyond a limit is an error then, and no deadly signal.
         let mut command = Command::new("sh");
         command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", PROGRAM, "agent", "--config"]).arg(self.config());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         command
     }
@@ -149,6 +152,13 @@ impl AgentProcess {
             }
         }
         panic!("{name}: no generation after {generation}; the log says\n{}", self.log());
+    }
+
+    /// Starts it and waits until it has ended by itself.
+    pub async fn run_to_its_end(&mut self) -> ExitStatus {
+        self.spawn();
+        let mut child = self.child.take().expect("it runs");
+        tokio::time::timeout(SOON, child.wait()).await.expect("it ends").expect("its status")
     }
 
     /// SIGTERM, and its end.

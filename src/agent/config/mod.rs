@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_client::Settings;
@@ -36,7 +37,12 @@ pub struct AgentConfig {
     pub credentials: BTreeMap<String, CredentialConfig>,
     /// `[exec]`: the service as a child.
     pub exec: Option<ExecConfig>,
+    /// The variables of our environment that hold secrets of ours: no program that we start gets them.
+    pub withheld: Withheld,
 }
+
+/// Names of environment variables.
+pub type Withheld = Arc<[String]>;
 
 /// Where the state is kept, and the key that seals it.
 #[derive(Debug, Clone)]
@@ -102,9 +108,15 @@ pub fn load(path: &Path) -> Result<AgentConfig, ConfigErrors> {
         let exec = root.section("exec").map(|section| exec(&section));
         let credentials = credentials(&root, base);
         root.finish();
+        let state = state?;
+        let withheld = state.iter().filter_map(|state| match &state.key {
+            KeySource::Env(name) => Some(name.clone()),
+            KeySource::File(_) | KeySource::SystemdCredential(_) | KeySource::Command(_) => None,
+        });
         Some(AgentConfig {
             broker: broker?,
-            state: state?,
+            withheld: withheld.collect(),
+            state,
             socket: all_or_none(socket)?,
             listen: all_or_none(listen)?,
             credentials: credentials?,

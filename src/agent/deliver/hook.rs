@@ -18,13 +18,13 @@ const SAID_BYTES_MAX: u64 = 4096;
 /// Largest file with a process's id.
 const PID_BYTES_MAX: u64 = 64;
 
-/// Does it.
+/// Does it. `withheld`: variables that no program gets.
 ///
 /// # Errors
 /// When it could not be done, or the program did not exit 0 in time.
-pub async fn call(deed: &Deed, credential: &str, generation: u64) -> anyhow::Result<()> {
+pub async fn call(deed: &Deed, withheld: &[String], credential: &str, generation: u64) -> anyhow::Result<()> {
     match deed {
-        Deed::Run { command, timeout } => run(command, *timeout, credential, generation).await,
+        Deed::Run { command, timeout } => run(command, *timeout, withheld, credential, generation).await,
         Deed::Signal { signal, pid_file } => self::signal(*signal, pid_file).await,
         Deed::Call { url, timeout } => super::call::post(url, *timeout, credential, generation).await,
         Deed::PgBouncer { console, password, drain, timeout } => {
@@ -33,9 +33,19 @@ pub async fn call(deed: &Deed, credential: &str, generation: u64) -> anyhow::Res
     }
 }
 
-async fn run(command: &[String], time: Duration, credential: &str, generation: u64) -> anyhow::Result<()> {
+async fn run(
+    command: &[String],
+    time: Duration,
+    withheld: &[String],
+    credential: &str,
+    generation: u64,
+) -> anyhow::Result<()> {
     let [program, arguments @ ..] = command else { bail!("there is no program to run") };
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    for name in withheld {
+        command.env_remove(name);
+    }
+    let mut child = command
         .args(arguments)
         .env("LEASEHOLD_CREDENTIAL", credential)
         .env("LEASEHOLD_GENERATION", generation.to_string())
@@ -108,7 +118,7 @@ mod tests {
 
     async fn sh(script: &str, time: Duration) -> Result<(), String> {
         let command = ["sh", "-c", script].map(str::to_owned).to_vec();
-        call(&Deed::Run { command, timeout: time }, "orders", 7).await.map_err(|e| format!("{e:#}"))
+        call(&Deed::Run { command, timeout: time }, &[], "orders", 7).await.map_err(|e| format!("{e:#}"))
     }
 
     #[tokio::test]
@@ -141,7 +151,7 @@ mod tests {
         for text in ["", "0", "1", "-1", "-7", "abc", "99999999999"] {
             std::fs::write(&pid_file, text).unwrap();
             let deed = Deed::Signal { signal: Signal::HUP, pid_file: pid_file.clone() };
-            let error = call(&deed, "orders", 1).await.unwrap_err().to_string();
+            let error = call(&deed, &[], "orders", 1).await.unwrap_err().to_string();
             assert!(error.contains("does not hold the id of a process"), "{text}: {error}");
         }
     }

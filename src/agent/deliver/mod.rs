@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::acks::Acks;
-use super::config::{CredentialConfig, FileConfig, FileContent};
+use super::config::{CredentialConfig, FileConfig, FileContent, Withheld};
 use super::forms::{self, template};
 use super::state::State;
 use super::supply::Supply;
@@ -34,6 +34,7 @@ pub struct Delivery {
     pub state: Option<Arc<State>>,
     /// Rung when a new generation was delivered.
     pub news: watch::Sender<u64>,
+    withheld: Withheld,
     folders: Vec<(Arc<Folder>, Vec<FileConfig>)>,
 }
 
@@ -47,6 +48,7 @@ impl Delivery {
         supply: &Supply,
         state: Option<Arc<State>>,
         news: watch::Sender<u64>,
+        withheld: Withheld,
     ) -> anyhow::Result<Self> {
         let Supply { config, credentials, acks } = supply;
         let claim = |(dir, files): (&std::path::PathBuf, &Vec<FileConfig>)| {
@@ -54,7 +56,7 @@ impl Delivery {
         };
         let folders = config.folders.iter().map(claim).collect::<anyhow::Result<_>>()?;
         let (config, credentials, acks) = (config.clone(), credentials.clone(), acks.clone());
-        Ok(Self { name: name.to_owned(), config, credentials, acks, state, news, folders })
+        Ok(Self { name: name.to_owned(), config, credentials, acks, state, news, withheld, folders })
     }
 
     /// Delivers every change, until it is dropped. What cannot be delivered is tried again, for ever, unless something newer
@@ -104,7 +106,7 @@ impl Delivery {
             return Ok(());
         }
         for hook in &self.config.on_change {
-            hook::call(&hook.deed, &self.name, held.generation).await?;
+            hook::call(&hook.deed, &self.withheld, &self.name, held.generation).await?;
             if let Some(who) = &hook.acks {
                 self.acks.take(who, held.generation, &self.credentials).await;
             }
