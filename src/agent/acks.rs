@@ -1,15 +1,25 @@
 //! Who has changed to which generation. Once every consumer works with the present one and has finished with those before, they
-//! are ended early; without consumers they live to their end.
+//! are ended early; without consumers they live to their end. Nobody waits for that: the broker may be away.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use leasehold_client::Credentials;
 use leasehold_sdk::{Timestamp, clock};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// First pause after a lease could not be ended early; doubled each time.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// Longest such pause.
+const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// The acknowledgements of one credential.
 pub struct Acks {
     state: Mutex<State>,
+    /// The generation that all have changed to.
+    all: watch::Sender<u64>,
 }
 
 struct State {
@@ -37,7 +47,8 @@ impl Acks {
     /// Of these consumers, none of whom has said anything.
     pub fn new(consumers: &BTreeSet<String>) -> Self {
         let by = consumers.iter().map(|name| (name.clone(), 0)).collect();
-        Self { state: Mutex::new(State { by, delivered: 0, last_error: None, deliveries: Deliveries::default() }) }
+        let state = Mutex::new(State { by, delivered: 0, last_error: None, deliveries: Deliveries::default() });
+        Self { state, all: watch::Sender::new(0) }
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
@@ -76,15 +87,37 @@ impl Acks {
 
     /// `who` works with `generation` from now on, and has finished with all before. A generation that is not there yet counts
     /// for the present one; an older word than the last changes nothing. Whether it was heard.
-    pub async fn take(&self, who: &str, generation: u64, credentials: &Credentials) -> bool {
+    pub fn take(&self, who: &str, generation: u64, credentials: &Credentials) -> bool {
         let present = credentials.current().map_or(0, |held| held.generation);
         match self.note(who, generation.min(present)) {
             Err(NoConsumer) => false,
             Ok(all) => {
-                credentials.retire(all).await;
+                self.all.send_if_modified(|seen| std::mem::replace(seen, all.max(*seen)) < all);
                 true
             }
         }
+    }
+
+    /// Ends what everybody has changed from, whenever that is more, until it is dropped. What cannot be ended is tried again.
+    pub async fn retire(self: Arc<Self>, credentials: Arc<Credentials>) {
+        let mut all = self.all.subscribe();
+        let mut pause = RETRY_MIN;
+        loop {
+            let at_least = *all.borrow_and_update();
+            if credentials.retire(at_least).await.is_empty() {
+                pause = RETRY_MIN;
+                // The sender lives as long as `self`.
+                let _ = all.changed().await;
+            } else {
+                let _ = timeout(pause, all.changed()).await;
+                pause = (pause * 2).min(RETRY_MAX);
+            }
+        }
+    }
+
+    /// The same once, at the end.
+    pub async fn retire_now(&self, credentials: &Credentials) {
+        credentials.retire(*self.all.borrow()).await;
     }
 
     /// Notes it, and answers which generation all have changed to.

@@ -51,6 +51,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<u8> {
     let ((stop, stopped), (news, heard)) = (watch::channel(false), watch::channel(0));
     let mut tasks = JoinSet::new();
     for (name, supply) in supplies.iter() {
+        tasks.spawn(supply.acks.clone().retire(supply.credentials.clone()));
         tasks.spawn(Delivery::new(name, supply, state.clone(), news.clone(), withheld.clone())?.run());
     }
     let mut servers = JoinSet::new();
@@ -88,6 +89,9 @@ async fn end(supplies: &Supplies, state: Option<&State>) {
     for (name, supply) in supplies.iter() {
         let ending = if supply.config.revoke_on_exit { Ending::Revoke } else { Ending::Leave };
         supply.credentials.end(ending).await;
+        if ending == Ending::Leave {
+            supply.acks.retire_now(&supply.credentials).await;
+        }
         if ending == Ending::Revoke
             && let Some(Err(error)) = state.map(|state| state.forget(name))
         {

@@ -8,12 +8,13 @@ use futures_util::future::join_all;
 use leasehold_client::wire::{RevokeManyRequest, Selector};
 use leasehold_client::{Credentials, Ending, Wanted};
 use leasehold_sdk::Timestamp;
-use leasehold_testkit::wait_until;
 use leasehold_testkit::workload_api::{WorkloadApi, svids, workload_svid};
+use leasehold_testkit::{Flow, Proxy, wait_until};
+use tokio::time::Instant;
 
 use super::process::{AgentProcess, read};
 use super::running::{session, stage};
-use crate::stage::{BILLING, OPERATOR, ROLE, SOON, Stage};
+use crate::stage::{BILLING, OPERATOR, ROLE, SOON, Stage, end};
 
 /// Replaced every four seconds or so.
 const LIFE: &str = "ttl = \"6s\"\noverlap = \"2s\"";
@@ -133,6 +134,64 @@ async fn a_consumer_that_never_acknowledges_keeps_the_old_one_until_its_end() {
     let ended = stage.over(&broker, &first.lease.id).await;
     assert_eq!(ended.ended_by.as_deref(), Some("expiry"));
     assert!(agent.terminate().await.success());
+    stage.quiet(&broker).await;
+}
+
+/// It acknowledges by its hook, which waits for `free` from the second generation on.
+const SLOW_HOOK: &str = r#"
+[credentials.orders]
+role = "orders-write"
+revoke_on_exit = true
+consumers = ["hook"]
+[[credentials.orders.on_change]]
+run = ["sh", "-c", "test $LEASEHOLD_GENERATION = 1 || while ! test -e DIR/free; do sleep 0.05; done"]
+acks = "hook"
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_away_delays_no_delivery_and_the_old_one_is_ended_later() {
+    let stage = stage("ttl = \"30s\"\noverlap = \"10s\"").await;
+    let broker = stage.broker().await;
+    let line = Proxy::start(broker.addresses().api.port()).await;
+    let addr = format!("https://{}", line.address());
+    let mut agent = AgentProcess::start(&addr, &stage.ca.svid(BILLING), SLOW_HOOK).await;
+    let first = agent.first("orders").await;
+    wait_until(SOON, "its delivery", || async { agent.status("orders").await.delivered == 1 }).await;
+    // Replaced while the first still lives for long.
+    let second = agent.after("orders", 1).await;
+    line.to_server(Flow::Stall);
+    let begun = Instant::now();
+    std::fs::write(agent.path("free"), "").expect("let the hook go on");
+    wait_until(SOON, "its delivery", || async { agent.status("orders").await.delivered == 2 }).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "after {:?}", begun.elapsed());
+    assert_eq!(agent.status("orders").await.acknowledged["hook"], 2);
+    assert_eq!(stage.lease(&broker, &first.lease.id).await.state, "active");
+    line.mend();
+    let over = stage.over(&broker, &first.lease.id).await;
+    assert_eq!(end(&over), ("revoked", Some("caller")));
+    session(&stage, &second).await;
+    assert!(agent.terminate().await.success());
+    stage.quiet(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_was_put_off_is_not_forgotten_when_the_agent_stops() {
+    let stage = stage("ttl = \"30s\"\noverlap = \"10s\"").await;
+    let broker = stage.broker().await;
+    let line = Proxy::start(broker.addresses().api.port()).await;
+    let addr = format!("https://{}", line.address());
+    let mut agent = AgentProcess::start(&addr, &stage.ca.svid(BILLING), SLOW_HOOK).await;
+    let first = agent.first("orders").await;
+    let second = agent.after("orders", 1).await;
+    line.sever();
+    std::fs::write(agent.path("free"), "").expect("let the hook go on");
+    wait_until(SOON, "a try to end it", || async { agent.log().contains("could not be revoked") }).await;
+    line.mend();
+    assert!(agent.terminate().await.success());
+    for lease in [first.lease.id, second.lease.id] {
+        let over = stage.over(&broker, &lease).await;
+        assert_eq!(end(&over), ("revoked", Some("caller")));
+    }
     stage.quiet(&broker).await;
 }
 

@@ -108,7 +108,7 @@ impl Delivery {
         for hook in &self.config.on_change {
             hook::call(&hook.deed, &self.withheld, &self.name, held.generation).await?;
             if let Some(who) = &hook.acks {
-                self.acks.take(who, held.generation, &self.credentials).await;
+                self.acks.take(who, held.generation, &self.credentials);
             }
         }
         *told = held.generation;

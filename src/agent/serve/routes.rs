@@ -99,7 +99,7 @@ async fn ack(
         return problem(StatusCode::BAD_REQUEST, "{\"consumer\": \"…\", \"generation\": n} is needed");
     };
     let Some(supply) = supplies.of(&name) else { return unknown(&name) };
-    if supply.acks.take(&consumer, generation, &supply.credentials).await {
+    if supply.acks.take(&consumer, generation, &supply.credentials) {
         return StatusCode::NO_CONTENT.into_response();
     }
     problem(StatusCode::FORBIDDEN, &format!("the configuration names no such consumer of {name}"))

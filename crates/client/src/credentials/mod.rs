@@ -255,9 +255,10 @@ impl Credentials {
     }
 
     /// Ends what the present one and all later took the place of: every holder has changed to generation `at_least`, and has
-    /// finished what it had begun with an older one. What cannot be ended now ends by itself.
-    pub async fn retire(&self, at_least: u64) {
-        self.shared.retire(at_least).await;
+    /// finished what it had begun with an older one. Answers the leases that could not be ended now: asked again, it tries again,
+    /// and else they end by themselves.
+    pub async fn retire(&self, at_least: u64) -> Vec<Unrevoked> {
+        self.shared.retire(at_least).await
     }
 
     /// Stops keeping it. Answers the leases that were to be revoked and could not be.

@@ -25,35 +25,35 @@ impl Shared {
         });
     }
 
-    /// Ends those of generations before `at_least`.
-    pub(super) async fn retire(&self, at_least: u64) {
+    /// Ends those of generations before `at_least`. Answers those that could not be.
+    pub(super) async fn retire(&self, at_least: u64) -> Vec<Unrevoked> {
         let at_least = at_least.min(self.held.borrow().as_ref().map_or(0, |held| held.generation));
-        let ids: Vec<String> = self.retiring(|all| {
-            let (over, kept) = std::mem::take(all).into_iter().partition(|one| one.generation < at_least);
-            *all = kept;
-            Vec::<Retiring>::into_iter(over).map(|one| one.lease).collect()
+        let now = clock::boot();
+        let ids = self.retiring(|all| {
+            all.retain(|one| one.ends > now);
+            all.iter().filter(|one| one.generation < at_least).map(|one| one.lease.clone()).collect()
         });
-        self.end(ids).await;
+        self.end(ids).await
     }
 
     /// Ends all that are held. Answers those that could not be.
     pub(super) async fn end_all(&self) -> Vec<Unrevoked> {
-        let mut ids: Vec<String> = self.retiring(|all| all.drain(..).map(|one| one.lease).collect());
+        let mut ids: Vec<String> = self.retiring(|all| all.iter().map(|one| one.lease.clone()).collect());
         ids.extend(self.held.borrow().as_ref().map(|held| held.lease.id.clone()));
         self.end(ids).await
     }
 
+    /// Each is noted until it has ended: who is stopped on the way has lost none.
     async fn end(&self, ids: Vec<String>) -> Vec<Unrevoked> {
         let mut left = Vec::new();
         for lease in ids {
             match self.client.revoke(&lease).await {
-                // Gone already, and perhaps from the record, too.
-                Ok(_) => {}
-                Err(error) if error.status() == Some(404) => {}
-                Err(error) => {
-                    tracing::warn!(%lease, %error, "the lease could not be revoked, and is left to end by itself");
+                // 404: gone already, and from the record, too.
+                Err(error) if error.status() != Some(404) => {
+                    tracing::warn!(%lease, %error, "the lease could not be revoked; else it ends by itself");
                     left.push(Unrevoked { lease, error });
                 }
+                _ => self.retiring(|all| all.retain(|one| one.lease != lease)),
             }
         }
         left
