@@ -2,23 +2,22 @@
 //!
 //! Not HTTP/2: there a flush proves nothing about one answer, and whether a credential was delivered must be known.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use hyper::body::Incoming;
+use hyper::Request;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use leasehold_identity::Peer;
 use leasehold_sdk::{Timestamp, clock};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_io_timeout::TimeoutStream;
-use tower::ServiceExt;
 
 use super::delivery::{Deliveries, Watched};
 use super::front::Front;
+use crate::connections;
 use crate::limits::Limits;
 
 /// The limits of one connection.
@@ -49,41 +48,25 @@ where
 {
     let deliveries = Deliveries::default();
     let age_max = time_left(&peer).min(front.limits.age);
-    let service = {
-        let (router, deliveries) = (front.router.clone(), deliveries.clone());
-        hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-            deliveries.next_request();
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(peer.clone());
-            request.extensions_mut().insert(deliveries.clone());
-            let router = router.clone();
-            async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
-        })
-    };
     // Whoever reads nothing would keep what is written for it, and its place, for ever.
     let mut io = TimeoutStream::new(io);
     io.set_write_timeout(Some(front.limits.unread_time));
     let io = Watched::new(Box::pin(io), deliveries.clone());
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(front.limits.header_time)
-        .max_buf_size(front.limits.header_bytes)
-        .serve_connection(TokioIo::new(io), service);
-    let mut connection = std::pin::pin!(connection);
-    front.metrics.connection_opened();
-    let told_to_end = async {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(front.limits.header_time).max_buf_size(front.limits.header_bytes);
+    let introduce = |request: &mut Request<Body>| {
+        deliveries.next_request();
+        request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(deliveries.clone());
+    };
+    let told = async {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => {}
             () = tokio::time::sleep(age_max) => {}
         }
     };
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = told_to_end => {
-            connection.as_mut().graceful_shutdown();
-            connection.as_mut().await
-        }
-    };
+    front.metrics.connection_opened();
+    let result = connections::serve(&http, io, front.router.clone(), introduce, told).await;
     if let Err(e) = result {
         tracing::debug!(error = %e, "a connection ended badly");
     }

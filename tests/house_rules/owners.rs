@@ -15,6 +15,8 @@ const AGENT: &str = "src/agent/serve/";
 const CALLS: &str = "src/agent/deliver/call.rs";
 /// The console of a PgBouncer.
 const CONSOLE: &str = "src/agent/deliver/pgbouncer.rs";
+/// How connections are served, whatever the listener.
+const CONNECTIONS: &str = "src/connections.rs";
 const CLI: &str = "src/cli/";
 /// The ops listener: health and metrics.
 const TELEMETRY: &str = "src/telemetry/";
@@ -38,14 +40,14 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &[CLI]),
     ("comfy_table", &[CLI]),
     ("jsonwebtoken", &["src/token/", CLIENT]),
-    ("axum", &[API, AGENT, TELEMETRY]),
-    ("hyper", &[IDENTITY, API, AGENT, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
-    ("hyper_util", &[IDENTITY, API, AGENT, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
+    ("axum", &[API, AGENT, CONNECTIONS, TELEMETRY]),
+    ("hyper", &[IDENTITY, API, CONNECTIONS, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
+    ("hyper_util", &[IDENTITY, API, CONNECTIONS, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
     ("http", &[IDENTITY, API, CALLS, "src/agent/config/credentials.rs", CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),
     ("http_body", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
     ("http_body_util", &[IDENTITY, API, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
     ("tokio_io_timeout", &[API]),
-    ("tower", &[IDENTITY, API, AGENT, TELEMETRY]),
+    ("tower", &[IDENTITY, API, CONNECTIONS, TELEMETRY]),
     // gRPC: the SPIFFE Workload API, and the tests' own one.
     ("tonic", &[IDENTITY, TESTS]),
     ("tonic_prost", &[IDENTITY, TESTS]),

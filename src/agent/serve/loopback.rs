@@ -22,8 +22,9 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::routes::{self, problem};
-use super::{Connections, Supplies};
+use super::{DRAIN_TIME_MAX, MANNER, Supplies};
 use crate::agent::config::ListenConfig;
+use crate::connections::Connections;
 
 /// Shortest token, in bytes: what a person makes up is guessed.
 const TOKEN_BYTES_MIN: usize = 32;
@@ -59,16 +60,13 @@ impl Loopback {
     }
 
     /// Serves until told to stop.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let mut connections = Connections::new(self.router, stop.clone());
-        while !*stop.borrow() {
-            tokio::select! {
-                accepted = self.listener.accept() => connections.take(accepted.map(|(stream, _)| stream).ok()).await,
-                () = connections.one_ends() => {}
-                _ = stop.changed() => {}
-            }
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let places = super::places();
+        let mut connections = Connections::new(self.router, stop);
+        while let Some((stream, _)) = connections.next(|| self.listener.accept()).await {
+            connections.take(stream, &places, MANNER, ());
         }
-        connections.drain().await;
+        connections.drain(DRAIN_TIME_MAX).await;
     }
 }
 

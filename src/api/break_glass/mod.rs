@@ -4,26 +4,19 @@
 
 mod gate;
 
-use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::middleware::{from_fn_with_state, map_response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use leasehold_identity::Identity;
-use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tower::ServiceExt;
 
 use super::middleware::{self, Around};
 use super::problem;
 use super::routes::{self, Api};
+use crate::connections::{Connections, Manner};
 use crate::lease::Broker;
 use crate::socket::Socket;
 use crate::telemetry::metrics::Metrics;
@@ -35,14 +28,11 @@ const CONNECTIONS_MAX: usize = 16;
 /// Connections at once of whoever is not root, each of which is refused in words.
 const OTHERS_MAX: usize = 2;
 
-/// Time to read a request's headers, and for a connection to sit idle.
-const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
+/// How root is served.
+const FOR_ROOT: Manner = Manner { header_time_max: Duration::from_secs(30), keep_alive: true };
 
-/// The same, for whoever is not root.
-const OTHERS_TIME_MAX: Duration = Duration::from_secs(2);
-
-/// How long the loop rests when the system has no connection to give.
-const REST: Duration = Duration::from_millis(50);
+/// How whoever is not root is.
+const FOR_OTHERS: Manner = Manner { header_time_max: Duration::from_secs(2), keep_alive: false };
 
 /// The bound socket, not yet serving.
 pub(super) struct BreakGlass {
@@ -77,59 +67,18 @@ impl BreakGlass {
     }
 
     /// Serves until told to stop, then finishes what is under way, `drain_max` at most.
-    pub(super) async fn run(self, mut stop: watch::Receiver<bool>, drain_max: Duration) {
+    pub(super) async fn run(self, stop: watch::Receiver<bool>, drain_max: Duration) {
         let (root, others) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Arc::new(Semaphore::new(OTHERS_MAX)));
-        let mut connections = JoinSet::new();
-        while !*stop.borrow() {
-            tokio::select! {
-                accepted = self.socket.listener.accept() => {
-                    let Ok((stream, _)) = accepted else {
-                        tokio::time::sleep(REST).await;
-                        continue;
-                    };
-                    let Some(other) = OtherSide::of(&stream) else { continue };
-                    if !other.is_root() {
-                        self.broker.break_glass_refused(other.uid, other.pid);
-                    }
-                    let places = if other.is_root() { &root } else { &others };
-                    let Ok(place) = places.clone().try_acquire_owned() else { continue };
-                    let (router, stop) = (self.router.clone(), stop.clone());
-                    connections.spawn(async move {
-                        serve(stream, other, router, stop).await;
-                        drop(place);
-                    });
-                }
-                Some(_) = connections.join_next() => {}
-                _ = stop.changed() => {}
+        let mut connections = Connections::new(self.router.clone(), stop);
+        while let Some((stream, _)) = connections.next(|| self.socket.listener.accept()).await {
+            let Some(other) = OtherSide::of(&stream) else { continue };
+            if other.is_root() {
+                connections.take(stream, &root, FOR_ROOT, other);
+            } else {
+                self.broker.break_glass_refused(other.uid, other.pid);
+                connections.take(stream, &others, FOR_OTHERS, other);
             }
         }
-        let all_done = async { while connections.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(drain_max, all_done).await;
-    }
-}
-
-async fn serve(stream: UnixStream, other: OtherSide, router: Router, mut stop: watch::Receiver<bool>) {
-    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(other);
-        let router = router.clone();
-        async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(if other.is_root() { HEADER_TIME_MAX } else { OTHERS_TIME_MAX })
-        .keep_alive(other.is_root())
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let told_to_end = async { drop(stop.wait_for(|stop| *stop).await) };
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = told_to_end => {
-            connection.as_mut().graceful_shutdown();
-            connection.as_mut().await
-        }
-    };
-    if let Err(e) = result {
-        tracing::debug!(error = %e, "a connection of the break-glass socket ended badly");
+        connections.drain(drain_max).await;
     }
 }
