@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_client::Settings;
+use leasehold_sdk::SecretSource;
 use rustix::process::Signal;
 
 use crate::config::section::Section;
@@ -108,21 +109,30 @@ pub fn load(path: &Path) -> Result<AgentConfig, ConfigErrors> {
         let exec = root.section("exec").map(|section| exec(&section));
         let credentials = credentials(&root, base);
         root.finish();
-        let state = state?;
-        let withheld = state.iter().filter_map(|state| match &state.key {
-            KeySource::Env(name) => Some(name.clone()),
-            KeySource::File(_) | KeySource::SystemdCredential(_) | KeySource::Command(_) => None,
-        });
+        let (state, credentials) = (state?, credentials?);
         Some(AgentConfig {
             broker: broker?,
-            withheld: withheld.collect(),
+            withheld: withheld(state.as_ref(), &credentials),
             state,
             socket: all_or_none(socket)?,
             listen: all_or_none(listen)?,
-            credentials: credentials?,
+            credentials,
             exec: all_or_none(exec)?,
         })
     })
+}
+
+fn withheld(state: Option<&StateConfig>, credentials: &BTreeMap<String, CredentialConfig>) -> Withheld {
+    let key = state.and_then(|state| match &state.key {
+        KeySource::Env(name) => Some(name),
+        KeySource::File(_) | KeySource::SystemdCredential(_) | KeySource::Command(_) => None,
+    });
+    let hooks = credentials.values().flat_map(|credential| &credential.on_change);
+    let passwords = hooks.filter_map(|hook| match &hook.deed {
+        Deed::PgBouncer { password: Some(SecretSource::Env(name)), .. } => Some(name),
+        _ => None,
+    });
+    key.into_iter().chain(passwords).cloned().collect()
 }
 
 fn broker(root: &Section<'_>, base: &Path) -> Option<Settings> {

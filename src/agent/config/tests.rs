@@ -41,6 +41,14 @@ fn each_hook_is_one_deed_and_says_what_it_lacks() {
 }
 
 #[test]
+fn what_holds_a_secret_in_our_environment_is_no_programs() {
+    let hook = "pgbouncer = \"postgres://warden@127.0.0.1/pgbouncer\"\npassword = { env = \"CONSOLE\" }";
+    let config = read(&format!("[[credentials.orders.on_change]]\n{hook}\n")).unwrap();
+    assert_eq!(*config.withheld, ["CONSOLE"]);
+    assert!(read("").unwrap().withheld.is_empty());
+}
+
+#[test]
 fn a_pgbouncer_is_waited_for_if_its_change_is_acknowledged() {
     let console = "pgbouncer = \"postgres://warden@%2Frun%2Fpgbouncer:6432/pgbouncer\"";
     let drains = |lines: String| match hook(&lines).unwrap() {
