@@ -1,7 +1,7 @@
 //! Who has changed to which generation. Once every consumer works with the present one and has finished with those before, they
 //! are ended early; without consumers they live to their end. Nobody waits for that: the broker may be away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use leasehold_client::Credentials;
 use leasehold_sdk::{Timestamp, clock};
 use tokio::sync::watch;
 use tokio::time::timeout;
+
+use super::config::Consumers;
 
 /// First pause after a lease could not be ended early; doubled each time.
 const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -23,8 +25,7 @@ pub struct Acks {
 }
 
 struct State {
-    /// The generation that each has acknowledged last.
-    by: BTreeMap<String, u64>,
+    by: BTreeMap<String, Consumer>,
     delivered: u64,
     last_error: Option<String>,
     deliveries: Deliveries,
@@ -39,14 +40,39 @@ pub struct Deliveries {
     pub failed: u64,
 }
 
-/// An acknowledgement of somebody who is no consumer.
+struct Consumer {
+    /// The one user who may speak for it, where it is not everybody.
+    uid: Option<u32>,
+    /// The generation that it has acknowledged last.
+    acknowledged: u64,
+}
+
+/// Who says that a consumer has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoConsumer;
+pub enum Speaker {
+    /// A hook of ours, which the configuration lets speak for it.
+    Hook,
+    /// This user, by the kernel's word.
+    User(u32),
+    /// Somebody of whom no user is known.
+    Unknown,
+}
+
+/// Why an acknowledgement is not heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unheard {
+    /// There is none of this name.
+    #[error("the configuration names no such consumer")]
+    NoConsumer,
+    /// Only one user may speak for it, and it is another.
+    #[error("only the user whom the configuration names may speak for this consumer, on the socket")]
+    NotItsUser,
+}
 
 impl Acks {
     /// Of these consumers, none of whom has said anything.
-    pub fn new(consumers: &BTreeSet<String>) -> Self {
-        let by = consumers.iter().map(|name| (name.clone(), 0)).collect();
+    pub fn new(consumers: &Consumers) -> Self {
+        let by = consumers.iter().map(|(name, &uid)| (name.clone(), Consumer { uid, acknowledged: 0 })).collect();
         let state = Mutex::new(State { by, delivered: 0, last_error: None, deliveries: Deliveries::default() });
         Self { state, all: watch::Sender::new(0) }
     }
@@ -82,20 +108,19 @@ impl Acks {
 
     /// What each consumer has acknowledged.
     pub fn by(&self) -> BTreeMap<String, u64> {
-        self.with(|state| state.by.clone())
+        self.with(|state| state.by.iter().map(|(name, one)| (name.clone(), one.acknowledged)).collect())
     }
 
     /// `who` works with `generation` from now on, and has finished with all before. A generation that is not there yet counts
-    /// for the present one; an older word than the last changes nothing. Whether it was heard.
-    pub fn take(&self, who: &str, generation: u64, credentials: &Credentials) -> bool {
+    /// for the present one; an older word than the last changes nothing.
+    ///
+    /// # Errors
+    /// When that is not for `speaker` to say.
+    pub fn take(&self, who: &str, speaker: Speaker, generation: u64, credentials: &Credentials) -> Result<(), Unheard> {
         let present = credentials.current().map_or(0, |held| held.generation);
-        match self.note(who, generation.min(present)) {
-            Err(NoConsumer) => false,
-            Ok(all) => {
-                self.all.send_if_modified(|seen| std::mem::replace(seen, all.max(*seen)) < all);
-                true
-            }
-        }
+        let all = self.note(who, speaker, generation.min(present))?;
+        self.all.send_if_modified(|seen| std::mem::replace(seen, all.max(*seen)) < all);
+        Ok(())
     }
 
     /// Ends what everybody has changed from, whenever that is more, until it is dropped. What cannot be ended is tried again.
@@ -121,11 +146,14 @@ impl Acks {
     }
 
     /// Notes it, and answers which generation all have changed to.
-    fn note(&self, who: &str, generation: u64) -> Result<u64, NoConsumer> {
+    fn note(&self, who: &str, speaker: Speaker, generation: u64) -> Result<u64, Unheard> {
         self.with(|state| {
-            let acked = state.by.get_mut(who).ok_or(NoConsumer)?;
-            *acked = (*acked).max(generation);
-            Ok(state.by.values().copied().min().unwrap_or_default())
+            let one = state.by.get_mut(who).ok_or(Unheard::NoConsumer)?;
+            if speaker != Speaker::Hook && one.uid.is_some_and(|uid| speaker != Speaker::User(uid)) {
+                return Err(Unheard::NotItsUser);
+            }
+            one.acknowledged = one.acknowledged.max(generation);
+            Ok(state.by.values().map(|one| one.acknowledged).min().unwrap_or_default())
         })
     }
 }
@@ -136,11 +164,23 @@ mod tests {
 
     #[test]
     fn nothing_ends_before_all_have_changed() {
-        let acks = Acks::new(&["a", "b"].map(str::to_owned).into());
-        assert_eq!(acks.note("a", 2), Ok(0));
-        assert_eq!(acks.note("b", 1), Ok(1));
-        assert_eq!(acks.note("a", 1), Ok(1), "nobody goes back");
-        assert_eq!(acks.note("b", 3), Ok(2));
-        assert_eq!(acks.note("c", 3), Err(NoConsumer));
+        let acks = Acks::new(&Consumers::from([("a".into(), None), ("b".into(), None)]));
+        let note = |who, generation| acks.note(who, Speaker::Unknown, generation);
+        assert_eq!(note("a", 2), Ok(0));
+        assert_eq!(note("b", 1), Ok(1));
+        assert_eq!(note("a", 1), Ok(1), "nobody goes back");
+        assert_eq!(note("b", 3), Ok(2));
+        assert_eq!(note("c", 3), Err(Unheard::NoConsumer));
+    }
+
+    #[test]
+    fn only_its_own_user_and_our_own_hook_speak_for_a_consumer_that_has_one() {
+        let acks = Acks::new(&Consumers::from([("b".into(), Some(1000))]));
+        for other in [Speaker::User(0), Speaker::User(1001), Speaker::Unknown] {
+            assert_eq!(acks.note("b", other, 1), Err(Unheard::NotItsUser));
+        }
+        assert_eq!(acks.by()["b"], 0);
+        assert_eq!(acks.note("b", Speaker::User(1000), 1), Ok(1));
+        assert_eq!(acks.note("b", Speaker::Hook, 2), Ok(2));
     }
 }

@@ -50,6 +50,14 @@ pub(crate) struct Field<'a, T> {
     problems: &'a Problems<'a>,
 }
 
+/// An item of a list that has both.
+pub(crate) enum StringOrSection<'a> {
+    /// A string.
+    String(Field<'a, &'a str>),
+    /// A table.
+    Section(Section<'a>),
+}
+
 impl<T> Field<'_, T> {
     /// Notes that it is wrong.
     pub(crate) fn wrong(&self, why: impl AsRef<str>) {
@@ -177,6 +185,31 @@ impl<'a> Section<'a> {
         Some(Field { value: items?, key: list.key, problems: self.problems })
     }
 
+    /// A list of which each item is a string or a table; `None` also when one of them is neither.
+    pub(crate) fn strings_or_sections(&self, key: &'static str) -> Option<Vec<StringOrSection<'a>>> {
+        let list = self.field(key, "a list", DeValue::as_array)?;
+        let item = |(n, item): (usize, &'a toml::Spanned<DeValue<'a>>)| {
+            let field = Field { value: item.get_ref(), key: format!("{}[{n}]", list.key), problems: self.problems };
+            match (field.value.as_str(), field.value.as_table()) {
+                (Some(value), _) => {
+                    Some(StringOrSection::String(Field { value, key: field.key, problems: self.problems }))
+                }
+                (_, Some(table)) => Some(StringOrSection::Section(Section {
+                    problems: self.problems,
+                    table,
+                    key: field.key,
+                    asked: RefCell::default(),
+                })),
+                _ => {
+                    field.wrong(value::expected("a string or a table", field.value));
+                    None
+                }
+            }
+        };
+        let items: Vec<_> = list.value.iter().enumerate().map(item).collect();
+        items.into_iter().collect()
+    }
+
     /// Where a secret is: `{ file = "…" }` or `{ env = "…" }`; a relative path starts at `base`.
     pub(crate) fn secret(&self, key: &'static str, base: &std::path::Path) -> Option<SecretSource> {
         let table = self.section(key)?;
@@ -258,6 +291,13 @@ impl<'a> Section<'a> {
         };
         let numbers: Option<Vec<u64>> = list.value.iter().map(read).collect();
         list.read(|_| numbers.ok_or_else(|| format!("must be whole numbers from 0 to {max}")))
+    }
+
+    /// A whole number from 0 to `max`.
+    pub(crate) fn integer(&self, key: &'static str, max: u64) -> Option<u64> {
+        let field = self.field(key, "a whole number", DeValue::as_integer)?;
+        let number = value::to_u64(field.value).filter(|number| *number <= max);
+        field.read(|_| number.ok_or_else(|| format!("must be a whole number from 0 to {max}")))
     }
 
     /// A table of texts by name.

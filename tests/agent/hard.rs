@@ -73,6 +73,49 @@ async fn a_user_who_is_not_named_gets_nothing_from_the_socket() {
     assert!(agent.terminate().await.success());
 }
 
+/// Only root can play another user: the tests run as root.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_is_one_users_is_heard_from_that_user_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let stage = stage("ttl = \"10m\"").await;
+    let broker = stage.broker().await;
+    let config = FILE.replace("revoke_on_exit", "consumers = [\"a\", { name = \"b\", uid = 65534 }]\nrevoke_on_exit");
+    let config = format!("listen = {{ addr = \"127.0.0.1:0\", token_file = \"DIR/token\" }}\n{config}");
+    let mut agent = AgentProcess::idle();
+    agent.configure(&broker.url(), &stage.ca.svid(BILLING), &config);
+    let own = format!("uids = [{}]", rustix::process::geteuid().as_raw());
+    let both = own.replace(']', ", 65534]");
+    std::fs::write(agent.config(), read(&agent.config()).replace(&own, &both)).expect("write agent.toml");
+    std::fs::set_permissions(agent.dir.path(), PermissionsExt::from_mode(0o711)).expect("let others reach the socket");
+    agent.launch().await;
+    agent.first("orders").await;
+    // By its own user, by root, by root for a consumer that is nobody's, and with the token.
+    let socket = agent.path(agent.socket).display().to_string();
+    let as_user = |uid: &str, consumer: &str| acked(uid, &["--unix-socket", &socket, "http://localhost"], consumer);
+    assert_eq!(as_user("0", "b"), "403");
+    assert_eq!(as_user("65534", "b"), "204");
+    assert_eq!(as_user("0", "a"), "204");
+    let port = agent.port();
+    let token = format!("Authorization: Bearer {}", read(&agent.path("token")));
+    assert_eq!(acked("65534", &["-H", &token, &format!("http://{port}")], "b"), "403");
+    assert_eq!(acked("65534", &["-H", &token, &format!("http://{port}")], "a"), "204");
+    assert!(agent.terminate().await.success());
+    stage.quiet(&broker).await;
+}
+
+/// The status that this user gets for an acknowledgement of the first generation.
+fn acked(uid: &str, to: &[&str], consumer: &str) -> String {
+    let (base, options) = to.split_last().expect("a URL");
+    let said = format!("{{\"consumer\": \"{consumer}\", \"generation\": 1}}");
+    let done = Command::new("setpriv")
+        .args(["--reuid", uid, "--regid", uid, "--clear-groups", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}"])
+        .args(["-H", "Content-Type: application/json", "-d", &said])
+        .args(options)
+        .arg(format!("{base}/v1/credentials/orders/ack"))
+        .output();
+    String::from_utf8(done.expect("setpriv and curl").stdout).expect("a status")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_refuses_leaves_the_old_one_in_service_and_is_asked_again() {
     let stage = stage(LIFE).await;

@@ -118,9 +118,7 @@ async fn a_neighbour_without_the_token_gets_nothing_from_the_port() {
                   [credentials.orders]\nrole = \"orders-write\"\nrevoke_on_exit = true\n";
     let mut agent = AgentProcess::start(&broker.url(), &stage.ca.svid(BILLING), config).await;
     let first = agent.first("orders").await;
-    let log = agent.log();
-    let (_, rest) = log.split_once("\"addr\":\"").expect("the log says where");
-    let (to, _) = rest.split_once('"').expect("an address");
+    let to = &agent.port();
     let token = read(&agent.path("token"));
     let secret = login(&first).password.expose_secret();
     let known = format!("host: {to}\r\nauthorization: Bearer {token}\r\n");

@@ -114,6 +114,13 @@ impl AgentProcess {
         fs::read_to_string(self.log_path()).expect("its log")
     }
 
+    /// Its port on loopback, with the address.
+    pub fn port(&self) -> String {
+        let log = self.log();
+        let (_, rest) = log.split_once("\"addr\":\"").expect("the log says where");
+        rest.split_once('"').expect("an address").0.to_owned()
+    }
+
     pub fn client(&self) -> Agent {
         Agent::at(self.path(self.socket))
     }

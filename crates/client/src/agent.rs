@@ -43,7 +43,8 @@ impl Agent {
     /// Tells that a consumer works with a generation, and has finished with those before.
     ///
     /// # Errors
-    /// See [`ClientError`]; 403 says that the agent's configuration names no such consumer.
+    /// See [`ClientError`]; 403 says that the agent's configuration names no such consumer, or another
+    /// user to speak for it.
     pub async fn ack(&self, name: &str, ack: &AckRequest) -> Result<(), ClientError> {
         self.transport.call(Call::post(credential_path(name) + "/ack", Some(ack))).await.map(drop)
     }

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use super::signal;
 use crate::agent::forms::Form;
-use crate::config::section::{Section, check_name};
+use crate::config::section::{Section, StringOrSection, check_name};
 
 /// How long a command may take unless its hook says otherwise.
 const HOOK_TIME_DEFAULT: Duration = Duration::from_secs(10);
@@ -29,12 +29,15 @@ pub struct CredentialConfig {
     /// Whether its leases are revoked when the agent ends.
     pub revoke_on_exit: bool,
     /// Who acknowledges generations: once all of them have, what came before is ended early.
-    pub consumers: BTreeSet<String>,
+    pub consumers: Consumers,
     /// The files to write, by directory: those of one directory change as one.
     pub folders: BTreeMap<PathBuf, Vec<FileConfig>>,
     /// What is done after a new generation was delivered, in this order.
     pub on_change: Vec<HookConfig>,
 }
+
+/// Consumers by name, with the one user who may speak for each, where it is not everybody.
+pub type Consumers = BTreeMap<String, Option<u32>>;
 
 /// One file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +107,12 @@ pub enum Deed {
     },
 }
 
-pub(super) fn credentials(root: &Section<'_>, base: &Path) -> Option<BTreeMap<String, CredentialConfig>> {
+/// `heard`: the users that the socket hears; none without a socket, and not known with a wrong one.
+pub(super) fn credentials(
+    root: &Section<'_>,
+    base: &Path,
+    heard: Option<&BTreeSet<u32>>,
+) -> Option<BTreeMap<String, CredentialConfig>> {
     let table = root.section_or_empty("credentials");
     let all = table.named_sections();
     if all.is_empty() {
@@ -114,7 +122,7 @@ pub(super) fn credentials(root: &Section<'_>, base: &Path) -> Option<BTreeMap<St
     let mut read = BTreeMap::new();
     let mut whole = true;
     for (name, section) in all {
-        let Some(credential) = credential(&section, base) else {
+        let Some(credential) = credential(&section, base, heard) else {
             whole = false;
             continue;
         };
@@ -132,15 +140,13 @@ pub(super) fn credentials(root: &Section<'_>, base: &Path) -> Option<BTreeMap<St
     whole.then_some(read).filter(|read| !read.is_empty())
 }
 
-fn credential(section: &Section<'_>, base: &Path) -> Option<CredentialConfig> {
+fn credential(section: &Section<'_>, base: &Path, heard: Option<&BTreeSet<u32>>) -> Option<CredentialConfig> {
     section.require("role", "the role to ask for");
     let role = section.name("role").map(|f| f.value.to_owned());
     let ttl = section.string("ttl").map(|f| f.value.to_owned());
     let params = section.section("params").map(|params| params.strings_by_name());
     let revoke_on_exit = section.flag("revoke_on_exit").unwrap_or(false);
-    let consumers = section.strings("consumers").map_or(Some(BTreeSet::new()), |names| {
-        names.value.iter().map(|name| name.read(|s| check_name(s)).map(|()| name.value.to_owned())).collect()
-    });
+    let consumers = consumers(section, heard);
     let files: Option<Vec<_>> = section.sections("files").into_iter().map(|file| self::file(file, base)).collect();
     let on_change: Option<Vec<_>> = section.sections("on_change").into_iter().map(|one| hook(one, base)).collect();
     section.finish_here();
@@ -155,7 +161,7 @@ fn credential(section: &Section<'_>, base: &Path) -> Option<CredentialConfig> {
         beside.push(file);
     }
     for hook in &on_change {
-        if let Some(who) = hook.acks.as_ref().filter(|who| !consumers.contains(*who)) {
+        if let Some(who) = hook.acks.as_ref().filter(|who| !consumers.contains_key(*who)) {
             section.wrong("on_change", format!("acks = {who:?}: there is no such consumer in consumers"));
             return None;
         }
@@ -168,6 +174,40 @@ fn credential(section: &Section<'_>, base: &Path) -> Option<CredentialConfig> {
         folders,
         on_change,
     })
+}
+
+fn consumers(section: &Section<'_>, heard: Option<&BTreeSet<u32>>) -> Option<Consumers> {
+    if !section.has("consumers") {
+        return Some(Consumers::new());
+    }
+    let consumer = |item: StringOrSection<'_>| match item {
+        StringOrSection::String(name) => {
+            name.read(|name| check_name(name))?;
+            Some((name.value.to_owned(), None))
+        }
+        StringOrSection::Section(table) => {
+            table.require("name", "the name that it acknowledges by");
+            table.require("uid", "the number of the user who may speak for it; else its name alone is enough");
+            let name = table.name("name").map(|name| name.value.to_owned());
+            let uid = table.integer("uid", u64::from(u32::MAX - 1)).and_then(|uid| u32::try_from(uid).ok());
+            table.finish_here();
+            if heard.is_some_and(|heard| uid.is_some_and(|uid| !heard.contains(&uid))) {
+                table.wrong("uid", "is not in socket.uids: nobody else's user is known, so it would never be heard");
+                return None;
+            }
+            Some((name?, Some(uid?)))
+        }
+    };
+    let items: Vec<_> = section.strings_or_sections("consumers")?.into_iter().map(consumer).collect();
+    let mut all = Consumers::new();
+    for (name, uid) in items.into_iter().collect::<Option<Vec<_>>>()? {
+        if all.contains_key(&name) {
+            section.wrong("consumers", format!("{name} is there twice"));
+            return None;
+        }
+        all.insert(name, uid);
+    }
+    Some(all)
 }
 
 fn file(section: Section<'_>, base: &Path) -> Option<(PathBuf, FileConfig)> {

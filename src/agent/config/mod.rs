@@ -18,7 +18,7 @@ use crate::config::{ConfigErrors, key_source, read_file};
 use crate::seal::KeySource;
 
 use credentials::credentials;
-pub use credentials::{CredentialConfig, Deed, FileConfig, FileContent, HookConfig};
+pub use credentials::{Consumers, CredentialConfig, Deed, FileConfig, FileContent, HookConfig};
 
 /// How long a child may take to end before it is killed: whoever stops the agent is promised 20 s, and leases are revoked after it.
 const STOP_TIME_DEFAULT: Duration = Duration::from_secs(10);
@@ -107,7 +107,11 @@ pub fn load(path: &Path) -> Result<AgentConfig, ConfigErrors> {
         let socket = root.section("socket").map(|section| socket(section, base));
         let listen = root.section("listen").map(|section| listen(section, base));
         let exec = root.section("exec").map(|section| exec(&section));
-        let credentials = credentials(&root, base);
+        let heard = match &socket {
+            None => Some(BTreeSet::new()),
+            Some(socket) => socket.as_ref().map(|socket| socket.uids.clone()),
+        };
+        let credentials = credentials(&root, base, heard.as_ref());
         root.finish();
         let (state, credentials) = (state?, credentials?);
         Some(AgentConfig {

@@ -41,6 +41,33 @@ fn each_hook_is_one_deed_and_says_what_it_lacks() {
 }
 
 #[test]
+fn a_consumer_may_be_one_users_whom_the_socket_hears() {
+    let read = |socket: &str, consumers: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        let text = HEAD.replace("[\"pool\"]", consumers).replace("[credentials", &format!("{socket}\n[credentials"));
+        std::fs::write(&path, text).unwrap();
+        load(&path).map_err(|errors| errors.to_string())
+    };
+    let socket = "socket = { path = \"s\", uids = [0, 1000] }";
+    let config = read(socket, "[\"a\", { name = \"b\", uid = 1000 }]").unwrap();
+    let consumers = &config.credentials["orders"].consumers;
+    assert_eq!(*consumers, Consumers::from([("a".into(), None), ("b".into(), Some(1000))]));
+    for (socket, consumers, why) in [
+        (socket, "[{ name = \"b\" }]", "consumers[0].uid: is missing"),
+        (socket, "[\"a\", 7]", "consumers[1]: must be a string or a table"),
+        (socket, "[{ name = \"b\", uid = -1 }]", "consumers[0].uid: must be a whole number"),
+        (socket, "[{ name = \"b\", uid = 1001 }]", "consumers[0].uid: is not in socket.uids"),
+        ("", "[{ name = \"b\", uid = 1000 }]", "is not in socket.uids"),
+        (socket, "[\"b\", { name = \"b\", uid = 1000 }]", "b is there twice"),
+        (socket, "[{ name = \"b\", uid = 1000, gid = 1 }]", "consumers[0].gid: unknown key"),
+    ] {
+        let said = read(socket, consumers).unwrap_err();
+        assert!(said.contains(why) && said.contains("agent.toml:"), "{consumers}: {said}");
+    }
+}
+
+#[test]
 fn what_holds_a_secret_in_our_environment_is_no_programs() {
     let hook = "pgbouncer = \"postgres://warden@127.0.0.1/pgbouncer\"\npassword = { env = \"CONSOLE\" }";
     let config = read(&format!("[[credentials.orders.on_change]]\n{hook}\n")).unwrap();

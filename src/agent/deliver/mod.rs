@@ -12,7 +12,7 @@ use leasehold_client::{Credentials, Held};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use super::acks::Acks;
+use super::acks::{Acks, Speaker};
 use super::config::{CredentialConfig, FileConfig, FileContent, Withheld};
 use super::forms::{self, template};
 use super::state::State;
@@ -108,7 +108,7 @@ impl Delivery {
         for hook in &self.config.on_change {
             hook::call(&hook.deed, &self.withheld, &self.name, held.generation).await?;
             if let Some(who) = &hook.acks {
-                self.acks.take(who, held.generation, &self.credentials);
+                self.acks.take(who, Speaker::Hook, held.generation, &self.credentials)?;
             }
         }
         *told = held.generation;

@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 
 use super::routes::{self, problem};
 use super::{DRAIN_TIME_MAX, MANNER, Supplies};
+use crate::agent::acks::Speaker;
 use crate::agent::config::ListenConfig;
 use crate::connections::Connections;
 
@@ -64,7 +65,7 @@ impl Loopback {
         let places = super::places();
         let mut connections = Connections::new(self.router, stop);
         while let Some((stream, _)) = connections.next(|| self.listener.accept()).await {
-            connections.take(stream, &places, MANNER, ());
+            connections.take(stream, &places, MANNER, Speaker::Unknown);
         }
         connections.drain(DRAIN_TIME_MAX).await;
     }

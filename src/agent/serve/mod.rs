@@ -12,6 +12,7 @@ use axum::Router;
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
 
+use super::acks::Speaker;
 use super::config::SocketConfig;
 use super::supply::Supplies;
 use crate::connections::{Connections, Manner};
@@ -52,24 +53,24 @@ impl Server {
         let mut connections = Connections::new(self.router.clone(), stop);
         while let Some((stream, _)) = connections.next(|| self.socket.listener.accept()).await {
             // Closed at once else: nobody is owed a word whom the configuration does not name.
-            if self.knows(&stream) {
-                connections.take(stream, &places, MANNER, ());
+            if let Some(speaker) = self.knows(&stream) {
+                connections.take(stream, &places, MANNER, speaker);
             }
         }
         connections.drain(DRAIN_TIME_MAX).await;
     }
 
-    fn knows(&self, stream: &UnixStream) -> bool {
-        let Ok(other) = stream.peer_cred() else { return false };
-        let known = self.uids.contains(&other.uid());
-        if !known {
-            tracing::warn!(
-                uid = other.uid(),
-                pid = other.pid(),
-                "somebody who is not named in socket.uids was turned away"
-            );
+    fn knows(&self, stream: &UnixStream) -> Option<Speaker> {
+        let other = stream.peer_cred().ok()?;
+        if self.uids.contains(&other.uid()) {
+            return Some(Speaker::User(other.uid()));
         }
-        known
+        tracing::warn!(
+            uid = other.uid(),
+            pid = other.pid(),
+            "somebody who is not named in socket.uids was turned away"
+        );
+        None
     }
 }
 

@@ -8,12 +8,13 @@ use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use bytes::Bytes;
 use leasehold_client::Held;
 use leasehold_client::wire::{AckRequest, Problem};
 use serde::Deserialize;
 
+use crate::agent::acks::Speaker;
 use crate::agent::supply::{Supplies, Supply};
 use crate::agent::{forms, metrics};
 use crate::telemetry::metrics::CONTENT_TYPE;
@@ -92,6 +93,7 @@ impl AsRef<[u8]> for Wiped {
 
 async fn ack(
     State(supplies): State<Arc<Supplies>>,
+    Extension(speaker): Extension<Speaker>,
     Path(name): Path<String>,
     said: Result<Json<AckRequest>, axum::extract::rejection::JsonRejection>,
 ) -> Response {
@@ -99,10 +101,14 @@ async fn ack(
         return problem(StatusCode::BAD_REQUEST, "{\"consumer\": \"…\", \"generation\": n} is needed");
     };
     let Some(supply) = supplies.of(&name) else { return unknown(&name) };
-    if supply.acks.take(&consumer, generation, &supply.credentials) {
-        return StatusCode::NO_CONTENT.into_response();
+    match supply.acks.take(&consumer, speaker, generation, &supply.credentials) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(unheard) => {
+            let consumer = consumer.escape_debug();
+            tracing::warn!(credential = %name, %consumer, ?speaker, %unheard, "an acknowledgement is not heard");
+            problem(StatusCode::FORBIDDEN, &format!("{name}: {unheard}"))
+        }
     }
-    problem(StatusCode::FORBIDDEN, &format!("the configuration names no such consumer of {name}"))
 }
 
 async fn status(State(supplies): State<Arc<Supplies>>) -> Response {
