@@ -102,7 +102,7 @@ async fn run(world: &World, pool: &'static Pool, rotations: usize) -> Row {
     let (following, naive) = tokio::join!(start(Way::Following), start(Way::Naive));
     let fixed = if compares() { Some(start(Way::Static).await) } else { None };
     let following_load = load::begin(following.addr, load::MANY);
-    let fixed_load = fixed.as_ref().map(|fixed| load::begin(fixed.addr, load::MANY));
+    let fixed_load = fixed.as_ref().map(|fixed| load::begin(fixed.addr, load::FEW));
     let naive_seen = async {
         let (load, role) = (load::begin(naive.addr, load::FEW), Way::Naive.role(pool));
         tokio::select! {
@@ -117,9 +117,11 @@ async fn run(world: &World, pool: &'static Pool, rotations: usize) -> Row {
     };
     let rotated = async {
         let role = Way::Following.role(pool);
-        world.until_rotations(&role, rotations).await;
-        // Those that hold connections of the last but one see its end.
-        world.until_one_is_left(&role).await;
+        // Those that hold connections of the last but one see its end. One whose answer is lost does not count in the end.
+        while world.rotations(&role).await < rotations {
+            world.until_rotations(&role, rotations).await;
+            world.until_one_is_left(&role).await;
+        }
         sleep(Duration::from_secs(1)).await;
         let following = following_load.end().await;
         let fixed = match fixed_load {

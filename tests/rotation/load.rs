@@ -14,7 +14,7 @@ use crate::ground::Line;
 /// As many as a service's pool has connections.
 pub const MANY: u64 = 16;
 
-/// Enough to see failures.
+/// Enough to see failures, and to measure how long an operation takes.
 pub const FEW: u64 = 4;
 
 /// How many failures are kept by their words.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use leasehold_client::Client;
 use leasehold_client::wire::{Lease, LeaseQuery};
 use leasehold_testkit::{Broker, PgFixture, PgOptions, Proxy, Svid, distribution, wait_until};
 use tokio::sync::Mutex;
@@ -18,15 +19,21 @@ const ROTATION_TIME: Duration = Duration::from_secs(150);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The same for whoever drops the old one.
-const DROP_EVERY: Duration = Duration::from_millis(50);
+const DROP_EVERY: Duration = Duration::from_millis(100);
 
 /// What all share.
 pub struct World {
     stage: Stage,
-    broker: Mutex<Broker>,
+    running: Mutex<Running>,
     line: Proxy,
     /// Who all services are.
     pub svid: Svid,
+}
+
+/// The broker, and an operator who has a connection to it.
+struct Running {
+    broker: Broker,
+    operator: Client,
 }
 
 impl World {
@@ -54,7 +61,8 @@ impl World {
         let broker = stage.broker().await;
         let line = Proxy::start(broker.addresses().api.port()).await;
         let svid = stage.svid(BILLING);
-        Self { stage, broker: Mutex::new(broker), line, svid }
+        let operator = stage.client(&broker, OPERATOR);
+        Self { stage, running: Mutex::new(Running { broker, operator }), line, svid }
     }
 
     /// Where the broker is, behind a line that can be cut.
@@ -63,13 +71,10 @@ impl World {
     }
 
     async fn leases(&self, role: &str) -> Vec<Lease> {
-        let broker = self.broker.lock().await;
-        let operator = self.stage.client(&broker, OPERATOR);
         let ask = LeaseQuery { role: Some(role.to_owned()), ..LeaseQuery::default() };
-        let leases = operator.all_leases(&ask).await.expect("the operator lists the leases");
-        operator.close().await;
-        // One that was asked for in vain is no generation.
-        leases.into_iter().filter(|lease| lease.state != "failed").collect()
+        let leases = self.running.lock().await.operator.all_leases(&ask).await.expect("the operator lists the leases");
+        // One that reached nobody is no generation.
+        leases.into_iter().filter(|lease| lease.ended_by.as_deref() != Some("failed")).collect()
     }
 
     /// How often the credential of this role has changed.
@@ -121,16 +126,16 @@ impl World {
         let mut leases = live(self.leases(role).await);
         leases.sort_by(|a, b| b.issued_at.cmp(&a.issued_at));
         for old in leases.into_iter().skip(1) {
-            let broker = self.broker.lock().await;
-            self.stage.client(&broker, OPERATOR).revoke(&old.id).await.expect("a revocation");
+            self.running.lock().await.operator.revoke(&old.id).await.expect("a revocation");
         }
     }
 
     /// Ends the broker and starts it again.
     pub async fn restart(&self) {
-        let mut broker = self.broker.lock().await;
-        broker.restart().await.expect("start the broker again");
-        self.line.point_to(broker.addresses().api.port());
+        let mut running = self.running.lock().await;
+        running.broker.restart().await.expect("start the broker again");
+        self.line.point_to(running.broker.addresses().api.port());
+        running.operator = self.stage.client(&running.broker, OPERATOR);
     }
 
     /// Nobody but the operator reaches the broker for this long.
@@ -143,7 +148,7 @@ impl World {
     /// What the agents had is ended, and of all that was ended nothing is left. A credential whose answer the cut has swallowed lives
     /// to its end: nobody knows of it.
     pub async fn quiet(&self) {
-        self.stage.quiet(&*self.broker.lock().await).await;
+        self.stage.quiet(&self.running.lock().await.broker).await;
     }
 }
 
