@@ -1,45 +1,19 @@
 //! How `get` prints a credential.
 
+use clap::builder::PossibleValue;
 use leasehold_client::wire::Lease;
 use zeroize::Zeroizing;
 
 use super::output::safe;
 use crate::agent::forms::{Form, Login};
 
-/// How a credential is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// One flat JSON object: the credential's members, `lease_id` and `expires_at`.
-    Json,
-    /// `export NAME='value'` lines for a shell: PGHOST … DATABASE_URL.
-    Env,
-    /// The URL alone.
-    Url,
-    /// A section of a libpq service file, named like the role.
-    Pgservice,
-    /// A line of a libpq password file.
-    Pgpass,
-    /// The [client] section of a MySQL option file.
-    Mysql,
-    /// Java properties: jdbcUrl, username, password.
-    Jdbc,
-    /// The [databases] section of PgBouncer's configuration, named like the role.
-    Pgbouncer,
-}
+impl clap::ValueEnum for Form {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
 
-impl Format {
-    /// The form that it names.
-    pub fn form(self) -> Form {
-        match self {
-            Self::Json => Form::Json,
-            Self::Env => Form::Env,
-            Self::Url => Form::Url,
-            Self::Pgservice => Form::Pgservice,
-            Self::Pgpass => Form::Pgpass,
-            Self::Mysql => Form::Mysql,
-            Self::Jdbc => Form::Jdbc,
-            Self::Pgbouncer => Form::Pgbouncer,
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.about()))
     }
 }
 

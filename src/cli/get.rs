@@ -7,10 +7,10 @@ use zeroize::Zeroizing;
 
 use super::connect::ConnectArgs;
 use super::exit;
-use super::format::{Format, readable};
+use super::format::readable;
 use super::output::{self, Output};
 use super::value::AskArgs;
-use crate::agent::forms::{self, Login, formed, whole_json};
+use crate::agent::forms::{self, Form, Login, formed, whole_json};
 
 /// `leasehold get ROLE`.
 #[derive(Debug, clap::Args)]
@@ -19,7 +19,7 @@ pub struct GetArgs {
     role: String,
     /// How to print the credential, instead of --output.
     #[arg(long, value_enum)]
-    format: Option<Format>,
+    format: Option<Form>,
     #[command(flatten)]
     ask: AskArgs,
     /// The lease that it is to take the place of.
@@ -41,7 +41,7 @@ async fn get(
     client: &Client,
     role: &str,
     ask: &MintRequest,
-    format: Option<Format>,
+    format: Option<Form>,
     output: Output,
 ) -> anyhow::Result<()> {
     let issued = client.mint(role, ask).await?;
@@ -64,11 +64,11 @@ fn print(
     role: &str,
     lease: &leasehold_client::wire::Lease,
     login: &Login,
-    format: Option<Format>,
+    format: Option<Form>,
     output: Output,
 ) -> anyhow::Result<()> {
     let text: Zeroizing<String> = match (format, output) {
-        (Some(format), _) => formed(format.form(), role, lease, login)?,
+        (Some(format), _) => formed(format, role, lease, login)?,
         (None, Output::Json) => whole_json(lease, login)?,
         (None, Output::Table) => readable(lease, login),
     };

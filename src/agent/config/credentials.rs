@@ -214,8 +214,8 @@ fn file(section: Section<'_>, base: &Path) -> Option<(PathBuf, FileConfig)> {
     section.require("path", "where the file is to be");
     let path = section.path("path", base);
     let form = section.string("format").map(|f| {
-        let known = || Form::NAMES.map(|(name, _)| name).join(", ");
-        let found = Form::NAMES.iter().find(|(name, _)| *name == f.value).map(|(_, form)| *form);
+        let known = || Form::ALL.iter().map(|form| form.name()).collect::<Vec<_>>().join(", ");
+        let found = Form::ALL.iter().copied().find(|form| form.name() == f.value);
         f.read(|_| found.ok_or_else(|| format!("must be one of {}", known())))
     });
     let template = section.path("template", base);

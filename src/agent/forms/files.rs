@@ -1,6 +1,7 @@
 //! Files that database clients read.
 
 use anyhow::bail;
+use leasehold_pglink::encoded;
 use zeroize::Zeroizing;
 
 use super::{Login, ROOM};
@@ -90,7 +91,7 @@ pub(super) fn jdbc(login: &Login) -> anyhow::Result<Zeroizing<String>> {
     let kind = if login.is_postgres() { "postgresql" } else { login.scheme() };
     let query = login.url.split_once('?').map_or("", |(_, query)| query);
     let mark = if query.is_empty() { "" } else { "?" };
-    let database = super::login::encoded(&login.database);
+    let database = encoded(&login.database);
     let url = format!("jdbc:{kind}://{}:{}/{database}{mark}{query}", login.host, login.port);
     for (property, value) in [("jdbcUrl", url.as_str()), ("username", &login.username), ("password", &login.password)] {
         text.push_str(property);

@@ -105,18 +105,6 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Percent-encodes all but what is unreserved (RFC 3986 2.3).
-pub(super) fn encoded(text: &str) -> String {
-    let mut all = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => all.push(char::from(byte)),
-            byte => all.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

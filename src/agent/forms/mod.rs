@@ -15,39 +15,41 @@ use zeroize::Zeroizing;
 
 pub use login::{Login, open};
 
-/// A form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// One flat JSON object: the credential's members, `lease_id` and `expires_at`.
-    Json,
-    /// `export NAME='value'` lines for a shell: PGHOST … DATABASE_URL.
-    Env,
-    /// The URL alone.
-    Url,
-    /// A section of a libpq service file.
-    Pgservice,
-    /// A line of a libpq password file.
-    Pgpass,
-    /// The `[client]` section of a MySQL option file.
-    Mysql,
-    /// Java properties: `jdbcUrl`, `username`, `password`.
-    Jdbc,
-    /// The `[databases]` section of PgBouncer's configuration, to be included there.
-    Pgbouncer,
+/// Defines the forms from one table: the form, the name that configurations and commands call it, and what it is.
+macro_rules! forms {
+    ($($form:ident $name:literal $about:literal;)+) => {
+        /// A form.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Form {
+            $(#[doc = $about] $form,)+
+        }
+
+        impl Form {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$form),+];
+
+            /// What it is called.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$form => $name,)+ }
+            }
+
+            /// What it is, for people.
+            pub fn about(self) -> &'static str {
+                match self { $(Self::$form => $about,)+ }
+            }
+        }
+    };
 }
 
-impl Form {
-    /// All, by the names that configurations call them.
-    pub const NAMES: [(&str, Self); 8] = [
-        ("json", Self::Json),
-        ("env", Self::Env),
-        ("url", Self::Url),
-        ("pgservice", Self::Pgservice),
-        ("pgpass", Self::Pgpass),
-        ("mysql", Self::Mysql),
-        ("jdbc", Self::Jdbc),
-        ("pgbouncer", Self::Pgbouncer),
-    ];
+forms! {
+    Json "json" "One flat JSON object: the credential's members, lease_id and expires_at";
+    Env "env" "export NAME='value' lines for a shell: PGHOST … DATABASE_URL";
+    Url "url" "The URL alone";
+    Pgservice "pgservice" "A section of a libpq service file";
+    Pgpass "pgpass" "A line of a libpq password file";
+    Mysql "mysql" "The client section of a MySQL option file";
+    Jdbc "jdbc" "Java properties: jdbcUrl, username, password";
+    Pgbouncer "pgbouncer" "The databases section of PgBouncer's configuration, to be included there";
 }
 
 /// Room for what is written around the secrets. No buffer here grows: growing would leave a copy unwiped.
