@@ -43,21 +43,7 @@ async fn no_pool_loses_an_operation_while_its_credential_changes() {
     let (slow, quick): (Vec<_>, Vec<_>) = chosen().into_iter().partition(|pool| pool.is_slow());
     let world = World::new(&[slow.as_slice(), quick.as_slice()].concat()).await;
     // Those whose credentials live longer run beside all the others.
-    let slow_ones = async {
-        let mut rows = Vec::new();
-        for group in slow.chunks(AT_ONCE) {
-            rows.extend(run_group(&world, group, rotations).await);
-        }
-        rows
-    };
-    let quick_ones = async {
-        let mut rows = Vec::new();
-        for group in quick.chunks(AT_ONCE) {
-            rows.extend(run_group(&world, group, rotations).await);
-        }
-        rows
-    };
-    let (slow_rows, mut rows) = tokio::join!(slow_ones, quick_ones);
+    let (slow_rows, mut rows) = tokio::join!(run_all(&world, &slow, rotations), run_all(&world, &quick, rotations));
     rows.extend(slow_rows);
     table::print(&rows);
     world.quiet().await;
@@ -76,11 +62,20 @@ fn chosen() -> Vec<&'static Pool> {
     }
 }
 
-/// Whether latencies are compared: not beside other tests.
+/// Whether this is `make rotation`, which has the machine for itself: then the load is whole, and latencies are compared.
 fn compares() -> bool {
     env::var_os(CHOSEN).is_some()
 }
 
+async fn run_all(world: &World, pools: &[&'static Pool], rotations: usize) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for group in pools.chunks(AT_ONCE) {
+        rows.extend(run_group(world, group, rotations).await);
+    }
+    rows
+}
+
+/// So many pools at once; the broker is restarted in the middle, and cut off later.
 async fn run_group(world: &World, pools: &[&'static Pool], rotations: usize) -> Vec<Row> {
     let disturbed = async {
         let first = pools.first().expect("a pool");
@@ -101,7 +96,8 @@ async fn run(world: &World, pool: &'static Pool, rotations: usize) -> Row {
     let start = async |way| Service::start(world, pool, way).await;
     let (following, naive) = tokio::join!(start(Way::Following), start(Way::Naive));
     let fixed = if compares() { Some(start(Way::Static).await) } else { None };
-    let following_load = load::begin(following.addr, load::MANY);
+    let callers = if compares() { load::MANY } else { load::SOME };
+    let following_load = load::begin(following.addr, callers);
     let fixed_load = fixed.as_ref().map(|fixed| load::begin(fixed.addr, load::FEW));
     let naive_seen = async {
         let (load, role) = (load::begin(naive.addr, load::FEW), Way::Naive.role(pool));

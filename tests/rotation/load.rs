@@ -14,6 +14,9 @@ use crate::ground::Line;
 /// As many as a service's pool has connections.
 pub const MANY: u64 = 16;
 
+/// Beside other tests.
+pub const SOME: u64 = 8;
+
 /// Enough to see failures, and to measure how long an operation takes.
 pub const FEW: u64 = 4;
 

@@ -1,5 +1,8 @@
-//! A hook that is a PgBouncer: told on its admin console to read its files again and to log in anew, one connection after the
-//! other as each comes back from its transaction. Nobody who is connected to it is disturbed.
+//! A hook that is a PgBouncer: told on its admin console to read its files again. It notices that a database's login is another,
+//! and closes each connection of before when it comes back from its transaction. Nobody who is connected to it is disturbed.
+//!
+//! `RECONNECT` would do the same for any reason, and is not said: right after `RELOAD` it closes those that are just logging in by
+//! the new login, and PgBouncer takes that for logins that fail, and turns clients away for `server_login_retry`.
 
 use std::time::Duration;
 
@@ -28,9 +31,7 @@ pub async fn change_over(
     let options = options(console, password).with_context(place)?;
     let done = timeout(time, async {
         let mut connection = PgConnection::connect_with(&options).await.with_context(place)?;
-        // In this order: it would log in again by what it knows.
         command(&mut connection, "RELOAD".to_owned()).await?;
-        command(&mut connection, format!("RECONNECT \"{credential}\"")).await?;
         if drain {
             command(&mut connection, format!("WAIT_CLOSE \"{credential}\"")).await?;
         }
