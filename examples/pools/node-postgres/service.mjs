@@ -132,14 +132,18 @@ async function serve(insert) {
   const server = http.createServer(async (request, response) => {
     const url = new URL(request.url, "http://localhost");
     const ms = url.searchParams.get("ms") ?? "0";
-    if (request.method !== "POST" || url.pathname !== "/orders") return response.writeHead(404).end();
-    if (!/^\d+$/.test(ms) || ms > 10_000) return response.writeHead(400).end("ms must be 0 to 10000");
+    const answer = (status, text) => {
+      response.statusCode = status; // after writeHead() the text would go out in chunks, without its length
+      response.end(text);
+    };
+    if (request.method !== "POST" || url.pathname !== "/orders") return answer(404, "only POST /orders?ms=N");
+    if (!/^\d+$/.test(ms) || ms > 10_000) return answer(400, "ms must be 0 to 10000");
     try {
       await insert(Number(ms));
-      response.end("ok");
+      answer(200, "ok");
     } catch (error) {
       console.error(`order failed: ${error.message}`);
-      response.writeHead(500).end(error.message);
+      answer(500, error.message);
     }
   });
   const [, host, port] = LISTEN.match(/^(.*):(\d+)$/);
