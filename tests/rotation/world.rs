@@ -77,9 +77,10 @@ impl World {
         leases.into_iter().filter(|lease| lease.ended_by.as_deref() != Some("failed")).collect()
     }
 
-    /// How often the credential of this role has changed.
+    /// How often the credential of this role has changed. One that is only just being ended may yet turn out to have reached nobody.
     pub async fn rotations(&self, role: &str) -> usize {
-        self.leases(role).await.len().saturating_sub(1)
+        let settled = |lease: &Lease| !matches!(lease.state.as_str(), "pending" | "revoking");
+        self.leases(role).await.into_iter().filter(settled).count().saturating_sub(1)
     }
 
     /// When each of its leases began and ended, for whoever must find out why something failed.
