@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use leasehold_client::wire;
-use leasehold_sdk::{Credential, DatabaseCredential};
+use leasehold_sdk::{Credential, DatabaseCredential, TokenCredential};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -84,6 +84,7 @@ fn write_issued(
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Exposed<'a> {
     Database { username: &'a str, password: &'a str, host: &'a str, port: u16, database: &'a str, url: &'a str },
+    Token { access_token: &'a str, token_type: &'a str, scope: &'a str },
 }
 
 fn exposed(credential: &Credential) -> Exposed<'_> {
@@ -97,6 +98,9 @@ fn exposed(credential: &Credential) -> Exposed<'_> {
                 database,
                 url: url.expose_secret(),
             }
+        }
+        Credential::Token(TokenCredential { access_token, token_type, scope }) => {
+            Exposed::Token { access_token: access_token.expose_secret(), token_type, scope }
         }
         _ => unreachable!("every kind of credential has its form here"),
     }

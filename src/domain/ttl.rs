@@ -131,6 +131,22 @@ impl Lifetimes {
     }
 }
 
+impl Times {
+    /// The same, but over by `latest`; and where the end cannot be moved, over at its first end. The time to rotate keeps its
+    /// share of the life.
+    pub fn bounded(self, latest: Option<Timestamp>, renewable: bool) -> Self {
+        let movable = if renewable { self.max_expires_at } else { self.expires_at };
+        let last = latest.map_or(movable, |latest| latest.min(movable));
+        if last >= self.max_expires_at {
+            return self;
+        }
+        let whole = self.max_expires_at.since(self.issued_at).as_secs_f64();
+        let share = self.rotate_at.since(self.issued_at).as_secs_f64() / whole;
+        let rotate_at = self.issued_at.plus(last.since(self.issued_at).mul_f64(share));
+        Self { expires_at: self.expires_at.min(last), max_expires_at: last, rotate_at, ..self }
+    }
+}
+
 /// A duration as a configuration writes it: `900h`, `1h30m`, `15m`, `90s`, `1s500ms`. Hours are the largest unit: days and
 /// months of a fixed length would be read wrong. What is shown can be read back and is the same.
 pub fn written(duration: Duration) -> String {

@@ -22,6 +22,8 @@ pub struct MintAsk {
     pub ttl: Option<Duration>,
     /// With which params.
     pub params: BTreeMap<String, String>,
+    /// Which of the role's scopes, with spaces between; only for tokens.
+    pub scope: Option<String>,
     /// The lease that it is to take the place of.
     pub replaces: Option<LeaseId>,
 }

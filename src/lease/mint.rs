@@ -21,6 +21,9 @@ use crate::store::{Inserted, LeaseChange, NewLease};
 /// What a caller is told to wait when a target is away and does not say for how long.
 pub(super) const COME_AGAIN: Duration = Duration::from_secs(5);
 
+/// The kind of credential that has scopes.
+const TOKEN: &str = "token";
+
 impl Broker {
     /// Decides, records, makes and hands out one credential. Never cancelled half-way: run to its end even when the
     /// future that waits for it is dropped; what then reaches nobody is ended at once.
@@ -65,6 +68,10 @@ impl Broker {
         let (role, target) = self.role_and_target(&current, &ask.role)?;
         let ttl =
             role.lifetimes.choose(ask.ttl).map_err(|e| Failure::Bad { what: "ttl".into(), why: e.to_string() })?;
+        if ask.scope.is_some() && role.kind != TOKEN {
+            let why = format!("is for tokens; the role {:?} gives a credential of the kind {}", role.name, role.kind);
+            return Err(Failure::Bad { what: "scope".into(), why });
+        }
         let replaces = self.due_replacement(caller, &role.name, ask.replaces).await?;
         if replaces.is_none() {
             self.rates.mint(caller.id.as_str(), &role.name)?;
@@ -90,9 +97,11 @@ impl Broker {
                 settings: &role.settings,
                 caller: &facts,
                 fingerprint: &fingerprint,
+                scope: ask.scope.as_deref(),
             })
-            .map_err(|e| Failure::Bad { what: "params".into(), why: e.to_string() })?;
+            .map_err(|e| Failure::Bad { what: "the request".into(), why: e.to_string() })?;
         let times = role.lifetimes.times(self.clock.now(), ttl, random::fraction());
+        let times = times.bounded(plan.ends_by, plan.renewable);
         let lease = new_lease(lease_id, role, caller, &plan, times, ttl);
         self.record_and_make((caller, request), &current, target, lease, plan, replaces).await
     }
@@ -268,7 +277,7 @@ fn new_lease(id: LeaseId, role: &Role, caller: &Caller, plan: &Plan, times: Time
         expires_at: times.expires_at,
         max_expires_at: times.max_expires_at,
         rotate_at: times.rotate_at,
-        renewable: plan.revocable != Revocable::None && ttl < role.lifetimes.max_ttl(),
+        renewable: plan.renewable && plan.revocable != Revocable::None && ttl < role.lifetimes.max_ttl(),
         revocable: plan.revocable,
         worst_case_until: plan.expires_in_target.then_some(times.expires_at),
         account: plan.account.clone(),

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use leasehold_pglink::{Address, Tls, host_and_port};
-use leasehold_sdk::{SecretSource, SettingError, Settings};
+use leasehold_sdk::{Keys, SecretSource, SettingError, Settings};
 
-use crate::keys::Keys;
 use crate::quote::quote_ident;
 
 /// Most replicas of one target: each is asked at every revocation.
@@ -60,7 +59,7 @@ impl TargetConfig {
     /// # Errors
     /// The key that is wrong and why.
     pub(crate) fn read(settings: Settings, base: &Path) -> Result<Self, SettingError> {
-        let mut keys = Keys::new(settings);
+        let mut keys = Keys::new("postgres", settings);
         let url: String = keys.required("url", "postgres://user@host:port/database")?;
         let address = Address::parse(&url).map_err(|why| SettingError::new("url", why))?;
         for (what, name) in [("user", &address.user), ("database", &address.database)] {

@@ -213,6 +213,8 @@ fn plan(account: &AccountName, fingerprint: &Fingerprint, body: PlanBody) -> Pla
         fingerprint: fingerprint.clone(),
         revocable: Revocable::Immediate,
         expires_in_target: true,
+        renewable: true,
+        ends_by: None,
         params: BTreeMap::new(),
         body: body.into_value(),
     }

@@ -20,7 +20,6 @@ mod config;
 mod credential;
 mod engine;
 mod guard;
-mod keys;
 mod lane;
 mod last_resort;
 mod list;

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use leasehold_sdk::{RoleContext, RoleSettings, SettingError, Settings};
+use leasehold_sdk::{Keys, RoleContext, RoleSettings, SettingError, Settings};
 use serde::{Deserialize, Serialize};
 
-use crate::keys::Keys;
 use crate::quote::{quote_ident, quote_literal};
 use crate::template::Template;
 
@@ -56,7 +55,7 @@ impl RoleConfig {
     /// # Errors
     /// The key that is wrong and why.
     pub(crate) fn read(context: &RoleContext, settings: Settings, home: &str) -> Result<Self, SettingError> {
-        let mut keys = Keys::new(settings);
+        let mut keys = Keys::new("postgres", settings);
         let config = Self {
             member_of: names(&mut keys, "member_of")?,
             set_role: name(&mut keys, "set_role")?,

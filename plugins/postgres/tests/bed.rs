@@ -175,6 +175,7 @@ impl Bed {
             settings: role,
             caller: &caller,
             fingerprint: &self.fingerprint,
+            scope: None,
         };
         self.engine.plan(&request).unwrap()
     }

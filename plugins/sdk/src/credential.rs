@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum Credential {
     /// A login of a database.
     Database(DatabaseCredential),
+    /// A token for one audience.
+    Token(TokenCredential),
 }
 
 /// A login of a database.
@@ -26,6 +28,17 @@ pub struct DatabaseCredential {
     pub database: String,
     /// All of it as one URL, password included.
     pub url: SecretString,
+}
+
+/// A token for one audience (RFC 6750 section 4, RFC 9068).
+#[derive(Debug)]
+pub struct TokenCredential {
+    /// The signed token.
+    pub access_token: SecretString,
+    /// How it is sent: `Bearer`.
+    pub token_type: String,
+    /// What it allows: names with spaces between.
+    pub scope: String,
 }
 
 /// How a credential can be ended before its time (law 5).

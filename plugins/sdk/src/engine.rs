@@ -180,6 +180,8 @@ pub struct PlanRequest<'a> {
     pub caller: &'a Caller,
     /// Which target it is to be made in.
     pub fingerprint: &'a Fingerprint,
+    /// Which of the role's scopes the caller asks for, with spaces between; only for tokens.
+    pub scope: Option<&'a str>,
 }
 
 /// All that is needed to make and unmake one credential; no secret. Kept whole in the lease's row.
@@ -193,11 +195,22 @@ pub struct Plan {
     pub revocable: Revocable,
     /// Whether the target itself stops new logins or calls at the lease's expiry.
     pub expires_in_target: bool,
+    /// Whether its end can be moved.
+    #[serde(default = "yes")]
+    pub renewable: bool,
+    /// The latest moment at which it ends, whatever the role allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_by: Option<Timestamp>,
     /// What the caller passed: a renewal is decided again with the same.
     #[serde(default)]
     pub params: BTreeMap<String, String>,
     /// The engine's own part.
     pub body: serde_json::Value,
+}
+
+/// Plans of before there were credentials that cannot be renewed.
+fn yes() -> bool {
+    true
 }
 
 /// What only the target knew once the credential was made, such as a role's OID. No secret.

@@ -14,17 +14,21 @@ mod credential;
 mod engine;
 mod error;
 pub mod failpoint;
+mod host;
 mod ids;
+mod keys;
 pub mod random;
 mod settings;
 
 pub use admin::{AdminSecret, AdminSecrets};
 pub use clock::Timestamp;
-pub use credential::{Credential, DatabaseCredential, Revocable};
+pub use credential::{Credential, DatabaseCredential, Revocable, TokenCredential};
 pub use engine::{
     Caller, Engine, EngineKind, Fingerprint, Listed, Listing, Mark, MintOrder, Minted, Plan, PlanRequest, Receipt,
     RenewOrder, RevokeOrder, RoleContext, TargetContext, Throughput,
 };
 pub use error::{EngineError, Finding, Level, Reason};
+pub use host::{Host, JwtAlgorithm};
 pub use ids::{AccountName, ClusterName, IdError, LeaseId, StoreTag};
+pub use keys::Keys;
 pub use settings::{RoleSettings, SecretSource, SettingError, Settings};

@@ -32,6 +32,7 @@ pub(super) async fn mint(
         role,
         ttl: body::duration("ttl", asked.ttl)?,
         params,
+        scope: asked.scope,
         replaces: asked.replaces.map(|id| body::lease_id("replaces", &id)).transpose()?,
     };
     let issued = api.broker.mint(&caller, &request_id, ask).await?;

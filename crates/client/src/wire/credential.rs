@@ -11,6 +11,19 @@ use super::secret;
 pub enum Credential {
     /// A login of a database: `"kind": "database"`.
     Database(DatabaseCredential),
+    /// A token for one audience: `"kind": "token"`.
+    Token(TokenCredential),
+}
+
+/// A token for one audience (RFC 6750, RFC 9068).
+#[derive(Debug)]
+pub struct TokenCredential {
+    /// The signed token.
+    pub access_token: SecretString,
+    /// How it is sent: `Bearer`.
+    pub token_type: String,
+    /// What it allows: names with spaces between.
+    pub scope: String,
 }
 
 /// A login of a database.
@@ -51,6 +64,7 @@ impl Credential {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Database(_) => "database",
+            Self::Token(_) => "token",
         }
     }
 }
@@ -68,6 +82,10 @@ pub(crate) struct CredentialMembers {
     database: Option<String>,
     #[serde(default, deserialize_with = "secret::optional")]
     url: Option<SecretString>,
+    #[serde(default, deserialize_with = "secret::optional")]
+    access_token: Option<SecretString>,
+    token_type: Option<String>,
+    scope: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Credential {
@@ -80,8 +98,18 @@ impl CredentialMembers {
     pub(crate) fn into_credential(self) -> Result<Credential, CredentialError> {
         match self.kind.as_str() {
             "database" => self.into_database().map(Credential::Database),
+            "token" => self.into_token().map(Credential::Token),
             other => Err(CredentialError::UnknownKind(other.chars().take(64).collect())),
         }
+    }
+
+    fn into_token(self) -> Result<TokenCredential, CredentialError> {
+        let without = |member| CredentialError::Missing { kind: "token", member };
+        Ok(TokenCredential {
+            access_token: self.access_token.ok_or(without("access_token"))?,
+            token_type: self.token_type.ok_or(without("token_type"))?,
+            scope: self.scope.ok_or(without("scope"))?,
+        })
     }
 
     fn into_database(self) -> Result<DatabaseCredential, CredentialError> {
@@ -121,6 +149,16 @@ pub(super) mod schema {
             /// All of it as one URL, password included.
             #[schema(format = "password")]
             url: String,
+        },
+        /// A token for one audience.
+        Token {
+            /// The signed token (RFC 9068).
+            #[schema(format = "password")]
+            access_token: String,
+            /// How it is sent: `Bearer`.
+            token_type: String,
+            /// What it allows: names with spaces between.
+            scope: String,
         },
     }
 }

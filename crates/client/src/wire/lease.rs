@@ -18,6 +18,9 @@ pub struct MintRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[serde(default, deserialize_with = "super::unique::optional")]
     pub params: Option<BTreeMap<String, String>>,
+    /// Which of the role's scopes, with spaces between; all of them unless said. Only for tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
     /// The lease that the new credential is to take the place of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,

@@ -84,6 +84,7 @@ impl Bench {
             settings: role,
             caller: &caller,
             fingerprint: &fingerprint,
+            scope: None,
         };
         self.engine.plan(&request).expect("a plan")
     }

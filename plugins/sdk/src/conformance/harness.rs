@@ -49,6 +49,7 @@ impl<'a> Harness<'a> {
             settings: role,
             caller: &caller,
             fingerprint: &self.fingerprint,
+            scope: None,
         })?;
         assert_eq!(plan.account, account, "the plan is for the account that the core decided");
         assert_eq!(plan.fingerprint, self.fingerprint);

@@ -2,22 +2,28 @@
 
 use std::time::Duration;
 
-use leasehold_sdk::{SettingError, Settings};
 use serde::de::DeserializeOwned;
 
+use crate::{SettingError, Settings};
+
 /// A table being read. Keys that nobody asked for are errors at the end.
-pub(crate) struct Keys {
+pub struct Keys {
+    plugin: &'static str,
     left: Settings,
     known: Vec<&'static str>,
 }
 
 impl Keys {
-    pub(crate) fn new(settings: Settings) -> Self {
-        Self { left: settings, known: Vec::new() }
+    /// A table of this plugin.
+    pub fn new(plugin: &'static str, settings: Settings) -> Self {
+        Self { plugin, left: settings, known: Vec::new() }
     }
 
     /// The value of `key`, if it is there.
-    pub(crate) fn optional<T: DeserializeOwned>(&mut self, key: &'static str) -> Result<Option<T>, SettingError> {
+    ///
+    /// # Errors
+    /// When it is of another kind.
+    pub fn optional<T: DeserializeOwned>(&mut self, key: &'static str) -> Result<Option<T>, SettingError> {
         self.known.push(key);
         self.left
             .remove(key)
@@ -25,13 +31,19 @@ impl Keys {
             .transpose()
     }
 
-    /// The value of `key`, or an error that tells what belongs there.
-    pub(crate) fn required<T: DeserializeOwned>(&mut self, key: &'static str, what: &str) -> Result<T, SettingError> {
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// When it is of another kind, or missing; then `what` tells what belongs there.
+    pub fn required<T: DeserializeOwned>(&mut self, key: &'static str, what: &str) -> Result<T, SettingError> {
         self.optional(key)?.ok_or_else(|| SettingError::new(key, format!("is missing: {what}")))
     }
 
     /// A whole number within `range`.
-    pub(crate) fn number(
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn number(
         &mut self,
         key: &'static str,
         default: u32,
@@ -45,7 +57,10 @@ impl Keys {
     }
 
     /// A duration such as `"90s"`, at least 100 ms and at most 10 minutes.
-    pub(crate) fn duration(&mut self, key: &'static str, default: Duration) -> Result<Duration, SettingError> {
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn duration(&mut self, key: &'static str, default: Duration) -> Result<Duration, SettingError> {
         let Some(text) = self.optional::<String>(key)? else { return Ok(default) };
         let d = humantime::parse_duration(&text)
             .map_err(|e| SettingError::new(key, format!("is no duration such as \"5s\": {e}")))?;
@@ -56,11 +71,14 @@ impl Keys {
     }
 
     /// Refuses what is left.
-    pub(crate) fn finish(self) -> Result<(), SettingError> {
+    ///
+    /// # Errors
+    /// The first key that nobody asked for.
+    pub fn finish(self) -> Result<(), SettingError> {
         match self.left.keys().next() {
             None => Ok(()),
             Some(key) => {
-                let why = format!("is no setting of the postgres plugin; it knows {}", self.known.join(", "));
+                let why = format!("is no setting of the {} plugin; it knows {}", self.plugin, self.known.join(", "));
                 Err(SettingError::new(key.clone(), why))
             }
         }

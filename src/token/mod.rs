@@ -1,0 +1,27 @@
+//! The issuer of tokens: its signing keys, what verifiers are told of them, and the signing itself.
+//!
+//! Keys are made here, kept sealed in the store, and shared by all brokers on it. Which of them signs and which are published
+//! follows from when each was made ([`schedule`]): brokers need no word with each other to agree.
+
+mod discovery;
+mod issuer;
+mod keeper;
+mod key;
+mod schedule;
+
+use std::time::Duration;
+
+pub use discovery::Documents;
+pub use issuer::Issuer;
+pub use keeper::{Keeper, KeeperError};
+
+/// `[token]`: the issuer, and how often its keys change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenConfig {
+    /// The issuer's URL (`iss`), without a slash at its end.
+    pub issuer: String,
+    /// How long before a key signs it is published: longer than any verifier keeps what it has read.
+    pub publish_before: Duration,
+    /// How often another key takes over.
+    pub rotate_every: Duration,
+}
