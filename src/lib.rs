@@ -15,3 +15,4 @@ pub mod seal;
 pub mod socket;
 pub mod store;
 pub mod telemetry;
+pub mod token;

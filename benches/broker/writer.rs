@@ -151,6 +151,8 @@ fn new_lease(number: usize) -> Result<NewLease> {
         fingerprint: Fingerprint("postgres:7512345678901234567".to_owned()),
         revocable: Revocable::Immediate,
         expires_in_target: true,
+        renewable: true,
+        ends_by: None,
         params: [].into(),
         body,
     };

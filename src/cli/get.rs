@@ -32,7 +32,7 @@ pub struct GetArgs {
 /// Fetches one credential and prints it.
 pub async fn run(args: GetArgs, output: Output) -> anyhow::Result<u8> {
     let GetArgs { role, format, ask, replaces, broker } = args;
-    let ask = MintRequest { ttl: ask.ttl, params: ask.params.given(), replaces };
+    let ask = MintRequest { ttl: ask.ttl, params: ask.params.given(), scope: None, replaces };
     broker.with_client(async |client| get(client, &role, &ask, format, output).await).await?;
     Ok(exit::DONE)
 }

@@ -20,6 +20,7 @@ use crate::lease::{Broker, Parts, ReloadRefused};
 use crate::seal::KeyRing;
 use crate::store::Presence;
 use crate::telemetry::{logs, metrics::Metrics, process};
+use crate::token::Issuer;
 use home::{Home, write_addresses};
 
 /// How often the configuration file is looked at for a change; SIGHUP is at once.
@@ -49,7 +50,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     logs::start(args.log_format)?;
     let instance = data_encoding::HEXLOWER.encode(&random::bytes::<4>());
     let file = args.config.config.as_path();
-    let config = config::load(file, &engine_kinds(), &instance)?;
+    let issuer = Arc::new(Issuer::default());
+    let config = config::load(file, &engine_kinds(&issuer), &instance)?;
     let (listen, limits, break_glass) = (config.listen.clone(), config.limits.clone(), config.break_glass.clone());
     let data_dir = config.broker.data_dir.clone();
     let home = Home::open(&data_dir)?;
@@ -58,7 +60,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let identity =
         Identity::load_or_await(config.identity.clone()).context("the broker's own identity cannot be loaded")?;
     let metrics = Arc::new(Metrics::new());
-    let broker = make_broker(config, &identity, &metrics, &home.id, &instance, args.accept_clock).await?;
+    let broker = make_broker(config, &identity, &metrics, &issuer, &home.id, &instance, args.accept_clock).await?;
     broker.vet_roles().await;
 
     let server =
@@ -71,7 +73,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
 
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let serving = tokio::spawn(server.run(stopped));
-    let result = until_told_to_stop(file, &instance, &broker, &identity, serving, stop).await;
+    let result = until_told_to_stop(file, &instance, &issuer, &broker, &identity, serving, stop).await;
     broker.stop().await;
     watch.abort();
     result
@@ -81,15 +83,16 @@ async fn make_broker(
     config: Config,
     identity: &Identity,
     metrics: &Arc<Metrics>,
+    issuer: &Arc<Issuer>,
     id: &str,
     instance: &str,
     accept_clock: bool,
 ) -> anyhow::Result<Arc<Broker>> {
     let store = store::open(&config, id, metrics).await?;
-    let keys = store::keys(&config)?;
+    let keys = store::keys(&config)?.map(Arc::new);
     let chain = format!("{}-{}-{id}", config.broker.cluster, store.tag());
     let known_head = store.audit_head(&chain).await?;
-    let signing_key = keys.as_ref().map(KeyRing::signing_key).transpose()?;
+    let signing_key = keys.as_deref().map(KeyRing::signing_key).transpose()?;
     let checkpoint_every = Duration::from_secs(config.limits.audit_checkpoint_seconds);
     let (audit, opened) = AuditLog::open(OpenOptions {
         sinks: config.audit.clone(),
@@ -101,7 +104,7 @@ async fn make_broker(
         metrics: metrics.clone(),
         checkpoints: Some(Checkpoints::new(checkpoint_every, signing_key)),
         marks: Some(config.broker.data_dir.join("audit-sinks.json")),
-        trusted: keys.as_ref().map(KeyRing::verifying_keys).transpose()?.unwrap_or_default(),
+        trusted: keys.as_deref().map(KeyRing::verifying_keys).transpose()?.unwrap_or_default(),
     })?;
     for broken in &opened.breaks {
         let what = match broken.why {
@@ -129,7 +132,10 @@ async fn make_broker(
         chain,
         started_at: store.clock().await?,
     };
-    Broker::new(Parts { config, store, audit, metrics: metrics.clone(), keys, presence, own_id }).await.map_err(refused)
+    let issuer = issuer.clone();
+    Broker::new(Parts { config, store, audit, metrics: metrics.clone(), keys, issuer, presence, own_id })
+        .await
+        .map_err(refused)
 }
 
 /// What is wrong in the file is told as all errors of the file are.
@@ -144,6 +150,7 @@ fn refused(refused: ReloadRefused) -> anyhow::Error {
 async fn until_told_to_stop(
     file: &Path,
     instance: &str,
+    issuer: &Arc<Issuer>,
     broker: &Arc<Broker>,
     identity: &Arc<Identity>,
     mut serving: tokio::task::JoinHandle<anyhow::Result<()>>,
@@ -161,14 +168,14 @@ async fn until_told_to_stop(
             _ = hup.recv() => {
                 seen = tokio::fs::read(file).await.ok();
                 identity.reload();
-                reload(file, instance, broker).await;
+                reload(file, instance, issuer, broker).await;
             }
             () = tokio::time::sleep(CONFIG_LOOK) => {
                 let now = tokio::fs::read(file).await.ok();
                 // A file that is away for a moment is being replaced; only new content counts.
                 if now.is_some() && now != seen {
                     seen = now;
-                    reload(file, instance, broker).await;
+                    reload(file, instance, issuer, broker).await;
                 }
             }
         }
@@ -179,8 +186,8 @@ async fn until_told_to_stop(
     serving.await.context("the API ended badly")?
 }
 
-async fn reload(file: &Path, instance: &str, broker: &Arc<Broker>) {
-    let result = match config::load(file, &engine_kinds(), instance) {
+async fn reload(file: &Path, instance: &str, issuer: &Arc<Issuer>, broker: &Arc<Broker>) {
+    let result = match config::load(file, &engine_kinds(issuer), instance) {
         Ok(config) => broker.reload(config).await.map_err(|e| e.to_string()),
         Err(e) => Err(e.to_string()),
     };

@@ -14,6 +14,7 @@ mod store;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod token;
 mod value;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ use targets::TargetMaker;
 
 use crate::limits::Limits;
 use crate::policy::Rules;
+use crate::token::TokenConfig;
 
 /// A configuration that has been checked whole, except for what only the targets can tell.
 pub struct Config {
@@ -58,6 +60,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// `[seal]`.
     pub seal: Option<SealConfig>,
+    /// `[token]`.
+    pub token: Option<TokenConfig>,
     /// `[[audit]]`; at least one is required.
     pub audit: Vec<AuditSink>,
     /// `[limits]`.
@@ -82,7 +86,7 @@ impl std::fmt::Debug for Config {
 ///
 /// # Errors
 /// Everything that is wrong with the file, in its order.
-pub fn load(path: &Path, kinds: &[&dyn EngineKind], instance: &str) -> Result<Config, ConfigErrors> {
+pub fn load(path: &Path, kinds: &[Box<dyn EngineKind>], instance: &str) -> Result<Config, ConfigErrors> {
     check(&Document::read(path)?, kinds, instance)
 }
 
@@ -90,7 +94,7 @@ pub fn load(path: &Path, kinds: &[&dyn EngineKind], instance: &str) -> Result<Co
 ///
 /// # Errors
 /// As [`load`].
-pub fn parse(path: &Path, text: &str, kinds: &[&dyn EngineKind], instance: &str) -> Result<Config, ConfigErrors> {
+pub fn parse(path: &Path, text: &str, kinds: &[Box<dyn EngineKind>], instance: &str) -> Result<Config, ConfigErrors> {
     check(&Document { file: path.to_owned(), text: text.to_owned() }, kinds, instance)
 }
 
@@ -110,7 +114,7 @@ pub(crate) fn read_file<T>(path: &Path, read: impl FnOnce(Section<'_>, &Path) ->
     found.ok_or_else(nothing)
 }
 
-fn check(document: &Document, kinds: &[&dyn EngineKind], instance: &str) -> Result<Config, ConfigErrors> {
+fn check(document: &Document, kinds: &[Box<dyn EngineKind>], instance: &str) -> Result<Config, ConfigErrors> {
     let (table, places) = document.parse()?;
     let base = std::path::absolute(&document.file).unwrap_or_else(|_| document.file.clone());
     let base = base.parent().unwrap_or(Path::new("/"));
@@ -122,11 +126,26 @@ fn check(document: &Document, kinds: &[&dyn EngineKind], instance: &str) -> Resu
         return Err(ConfigError::new(document.file.clone(), Some(1), "", "is not a whole configuration").into());
     };
     problems.finish()?;
-    let Parts { broker, listen, identity, store, seal, audit, limits, break_glass, targets, rules } = parts;
+    let Parts { broker, listen, identity, store, seal, token, audit, limits, break_glass, targets, rules } = parts;
     let file = document.file.clone();
     let hash = HEXLOWER.encode(digest::digest(&digest::SHA256, document.text.as_bytes()).as_ref());
     let rules = Arc::new(rules);
-    Ok(Config { file, hash, broker, listen, identity, store, seal, audit, limits, break_glass, targets, rules, places })
+    Ok(Config {
+        file,
+        hash,
+        broker,
+        listen,
+        identity,
+        store,
+        seal,
+        token,
+        audit,
+        limits,
+        break_glass,
+        targets,
+        rules,
+        places,
+    })
 }
 
 /// A [`Config`] without what it knows of its file.
@@ -136,6 +155,7 @@ struct Parts {
     identity: IdentityConfig,
     store: StoreConfig,
     seal: Option<SealConfig>,
+    token: Option<TokenConfig>,
     audit: Vec<AuditSink>,
     limits: Limits,
     break_glass: Option<PathBuf>,
@@ -145,13 +165,14 @@ struct Parts {
 
 impl Parts {
     /// Reads every part, whatever is wrong with the others. `None`: at least one is missing, and it was said why.
-    fn read(root: Section<'_>, kinds: &[&dyn EngineKind], instance: &str, base: &Path) -> Option<Self> {
+    fn read(root: Section<'_>, kinds: &[Box<dyn EngineKind>], instance: &str, base: &Path) -> Option<Self> {
         let broker = server::broker(&root, base);
         let data_dir = broker.as_ref().map(|b| b.data_dir.as_path());
         let listen = server::listen(&root);
         let identity = identity::identity(&root, base, data_dir);
         let store = store::store(&root, base, data_dir);
         let seal = seal::seal(&root, base);
+        let token = token::token(&root, root.has("seal"));
         let audit = audit::audit(&root, base, data_dir);
         let limits = server::limits(&root);
         let break_glass = break_glass::break_glass(&root, base, data_dir);
@@ -162,6 +183,7 @@ impl Parts {
             instance,
             base,
             zones: broker.as_ref().and_then(|b| b.zones.as_deref()),
+            issues: root.has("token"),
             recoverable: seal.as_ref().is_some_and(|seal| seal.as_ref().is_some_and(|seal| seal.recovery.is_some())),
         };
         let targets = maker.targets(&root);
@@ -176,6 +198,7 @@ impl Parts {
             identity: identity?,
             store: store?,
             seal: seal?,
+            token: token?,
             audit: audit?,
             limits,
             break_glass: break_glass?,

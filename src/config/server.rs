@@ -67,7 +67,7 @@ fn address(section: &Section<'_>, key: &'static str, default: SocketAddr) -> Opt
     section.string(key)?.read(parse)
 }
 
-fn https_url(url: &str) -> Result<String, &'static str> {
+pub(super) fn https_url(url: &str) -> Result<String, &'static str> {
     let why = "must be https://host or https://host:port, without a path";
     let place = url.strip_prefix("https://").ok_or(why)?;
     host_and_port(place).map(|_| url.to_owned()).ok_or(why)

@@ -14,13 +14,18 @@ use crate::domain::role::{ParamPattern, Role};
 use crate::domain::ttl::Lifetimes;
 use crate::limits::Limits;
 
+/// The kind of credential that the broker itself signs.
+const TOKEN: &str = "token";
+
 /// What targets are made from.
 pub(super) struct TargetMaker<'k> {
-    pub(super) kinds: &'k [&'k dyn EngineKind],
+    pub(super) kinds: &'k [Box<dyn EngineKind>],
     pub(super) cluster: ClusterName,
     pub(super) instance: &'k str,
     pub(super) base: &'k Path,
     pub(super) zones: Option<&'k [String]>,
+    /// Whether there is an issuer of tokens.
+    pub(super) issues: bool,
     /// Whether a rotated password could be recovered.
     pub(super) recoverable: bool,
 }
@@ -56,6 +61,9 @@ impl TargetMaker<'_> {
             }
             kind
         });
+        if kind.is_some_and(|kind| kind.credential_kind() == TOKEN) && !self.issues {
+            section.wrong("plugin", "needs [token] with an issuer: somebody must sign the tokens");
+        }
         let zone = self.zone(section);
         let retired = section.flag("retired").unwrap_or(false);
         let rotate_admin_every = section.duration("rotate_admin_every");
@@ -179,8 +187,8 @@ fn settings_hash(plugin: &str, settings: &Settings) -> String {
     HEXLOWER.encode(hash.finish().as_ref())
 }
 
-/// Another login or another option of the connection is still the same target; another host, port or path is not. A
-/// target without a URL is where all its settings say.
+/// Another login or another option of the connection is still the same target; another host, port or path is not. Tokens are where
+/// their audience is. A target without either is where all its settings say.
 fn points_at(plugin: &str, settings: &Settings) -> PointsAt {
     let place = match settings.get("url").and_then(serde_json::Value::as_str) {
         Some(url) => {
@@ -188,7 +196,10 @@ fn points_at(plugin: &str, settings: &Settings) -> PointsAt {
             let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
             format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, place)| place))
         }
-        None => settings_hash(plugin, settings),
+        None => match settings.get("audience").and_then(serde_json::Value::as_str) {
+            Some(audience) => audience.to_owned(),
+            None => settings_hash(plugin, settings),
+        },
     };
     PointsAt { plugin: plugin.to_owned(), place }
 }

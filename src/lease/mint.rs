@@ -98,6 +98,7 @@ impl Broker {
                 caller: &facts,
                 fingerprint: &fingerprint,
                 scope: ask.scope.as_deref(),
+                slot: if role.kind == TOKEN { self.issuer.slot() } else { None },
             })
             .map_err(|e| Failure::Bad { what: "the request".into(), why: e.to_string() })?;
         let times = role.lifetimes.times(self.clock.now(), ttl, random::fraction());

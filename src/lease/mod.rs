@@ -30,6 +30,7 @@ mod revoke;
 mod survey;
 mod takeover;
 mod tasks;
+mod token_keys;
 mod view;
 
 use std::sync::Arc;
@@ -59,6 +60,7 @@ use crate::engine::Engines;
 use crate::seal::KeyRing;
 use crate::store::{Presence, Store};
 use crate::telemetry::metrics::Metrics;
+use crate::token::{Issuer, Keeper};
 use blocks::Blocked;
 use changes::Changes;
 use clock::BrokerClock;
@@ -84,6 +86,9 @@ pub struct Broker {
     gate: HandshakeGate,
     surveys: Surveys,
     custody: Custody,
+    issuer: Arc<Issuer>,
+    /// Where there is a seal.
+    keeper: Option<Keeper>,
     /// What this broker says of itself to the others.
     presence: Presence,
     /// Why this broker must leave the store alone, if it must.
@@ -118,7 +123,9 @@ pub struct Parts {
     /// Where it counts.
     pub metrics: Arc<Metrics>,
     /// The keys that seal, where there are any.
-    pub keys: Option<KeyRing>,
+    pub keys: Option<Arc<KeyRing>>,
+    /// Whoever signs tokens.
+    pub issuer: Arc<Issuer>,
     /// What this broker says of itself to others of the same store.
     pub presence: Presence,
     /// The broker's own SPIFFE ID.

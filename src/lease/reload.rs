@@ -15,12 +15,15 @@ use super::custody::Custody;
 use super::rates::Rates;
 use super::survey::Surveys;
 use super::tasks::Tasks;
-use super::{Broker, Current, Parts, counting, housekeeping, memory, orders, outage, purge, reaper, reconciler};
+use super::{
+    Broker, Current, Parts, counting, housekeeping, memory, orders, outage, purge, reaper, reconciler, token_keys,
+};
 use crate::audit::{Event, HandshakeGate};
 use crate::config::{self, Config, ConfigError, Remembered};
 use crate::domain::role::Role;
 use crate::engine::Engines;
 use crate::store::{Filter, Store, StoreError, Turn};
+use crate::token::Keeper;
 
 /// How long a start waits for a target's word on its roles: a target that is down is no reason not to start.
 const VET_AT_START: Duration = Duration::from_secs(5);
@@ -57,7 +60,7 @@ impl Broker {
     /// # Errors
     /// When the store cannot be read, or the configuration does not fit the leases in it.
     pub async fn new(parts: Parts) -> Result<Arc<Self>, ReloadRefused> {
-        let Parts { config, store, audit, metrics, keys, presence, own_id } = parts;
+        let Parts { config, store, audit, metrics, keys, issuer, presence, own_id } = parts;
         let known = memory::recall(&config, &store.live_targets().await?);
         refuse_orphans(&*store, &known, &config).await?;
         memory::keep(&config)?;
@@ -83,7 +86,11 @@ impl Broker {
         }
         let engines = Engines::of(&config, &Engines::default(), &metrics);
         let recovery = config.seal.as_ref().and_then(|seal| seal.recovery.clone());
+        let cluster = config.broker.cluster.to_string();
+        let keeper = keys.clone().map(|ring| Keeper::new(issuer.clone(), store.clone(), ring, cluster));
         let broker = Arc::new(Self {
+            issuer,
+            keeper,
             custody: Custody::new(keys, recovery, &config.broker.data_dir),
             rates: Rates::new(&config.limits),
             gate: HandshakeGate::new(config.limits.refused_handshakes_audited_per_minute),
@@ -107,6 +114,7 @@ impl Broker {
         });
         // Before the first connection: the configured password may be one of long ago.
         broker.keep_admin_secrets().await?;
+        broker.keep_token_keys().await;
         broker.arrive().await?;
         broker.read_blocks().await?;
         Ok(broker)
@@ -130,6 +138,7 @@ impl Broker {
                 tokio::spawn(orders::run(self.clone(), stop.clone())),
                 tokio::spawn(counting::run(self.clone(), stop.clone())),
                 tokio::spawn(purge::run(self.clone(), stop.clone())),
+                tokio::spawn(token_keys::run(self.clone(), stop.clone())),
                 tokio::spawn(housekeeping::refused_handshakes(self.clone(), stop.clone())),
                 tokio::spawn(housekeeping::refusals(self.clone(), stop.clone())),
             ]

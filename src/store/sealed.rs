@@ -63,6 +63,9 @@ pub trait Sealed: Send + Sync {
     /// `false`: there is none of this generation.
     async fn promote_sealed(&self, kind: &str, name: &str, generation: u64, kept: u64) -> Result<bool, StoreError>;
 
+    /// Removes one. `false`: it was not there.
+    async fn remove_sealed(&self, kind: &str, name: &str, generation: u64) -> Result<bool, StoreError>;
+
     /// Puts `fresh` in the place of what `row` holds. `false`: it holds something else by now.
     async fn reseal(&self, row: &SealedRow, fresh: &seal::Sealed) -> Result<bool, StoreError>;
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use leasehold_sdk::{EngineError, Host, JwtAlgorithm};
+use leasehold_sdk::{EngineError, Host, JwtAlgorithm, JwtOrder, Reason, StatusSlot, Withdrawal};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use super::discovery::Documents;
+use super::keeper::KeyLine;
 use super::key::TokenKey;
 
 /// Longest token, in bytes: it must fit into a header of every server on its way.
@@ -30,7 +31,10 @@ pub struct Issuer {
 pub(super) struct InForce {
     pub(super) issuer: String,
     pub(super) signing: BTreeMap<JwtAlgorithm, Arc<TokenKey>>,
+    /// All whose signatures verifiers take.
+    pub(super) published: Vec<Arc<TokenKey>>,
     pub(super) documents: Documents,
+    pub(super) lines: Vec<KeyLine>,
 }
 
 impl Issuer {
@@ -38,27 +42,41 @@ impl Issuer {
         self.in_force.store(Some(Arc::new(in_force)));
     }
 
+    pub(super) fn key_sealed_as(&self, sealed: &str) -> Option<Arc<TokenKey>> {
+        self.in_force.load_full()?.published.iter().find(|key| key.sealed_as == sealed).cloned()
+    }
+
     /// What verifiers are told; `None`: there is no key yet.
     pub fn documents(&self) -> Option<Documents> {
         self.in_force.load_full().map(|in_force| in_force.documents.clone())
+    }
+
+    /// A place in a status list that no other token has.
+    pub fn slot(&self) -> Option<StatusSlot> {
+        None
+    }
+
+    /// The keys, for people.
+    pub fn keys(&self) -> Vec<KeyLine> {
+        self.in_force.load_full().map_or_else(Vec::new, |in_force| in_force.lines.clone())
     }
 }
 
 #[async_trait]
 impl Host for Issuer {
-    async fn sign_jwt(
-        &self,
-        algorithm: JwtAlgorithm,
-        typ: &'static str,
-        mut claims: Map<String, Value>,
-    ) -> Result<SecretString, EngineError> {
+    async fn sign_jwt(&self, order: JwtOrder) -> Result<SecretString, EngineError> {
+        let JwtOrder { algorithm, typ, mut claims, slot } = order;
         let in_force = self.in_force.load_full();
         let key = in_force.as_ref().and_then(|in_force| in_force.signing.get(&algorithm).cloned());
         let Some((in_force, key)) = in_force.zip(key) else {
             let why = format!("there is no {} key to sign with at the moment", algorithm.as_str());
-            return Err(EngineError::Retry { why, after: Some(COME_AGAIN) });
+            return Err(EngineError::Retry { why: Reason::new(why), after: Some(COME_AGAIN) });
         };
         claims.insert("iss".to_owned(), Value::String(in_force.issuer.clone()));
+        if let Some(StatusSlot { list, index }) = slot {
+            let uri = format!("{}/oauth2/status/{list}", in_force.issuer);
+            claims.insert("status".to_owned(), json!({ "status_list": { "idx": index, "uri": uri } }));
+        }
         let signed = match algorithm {
             // A millisecond and more, which every other task of this thread would wait for.
             JwtAlgorithm::Rs256 => spawn_blocking(move || key.sign(typ, &claims))
@@ -69,9 +87,15 @@ impl Host for Issuer {
         let token = signed.map_err(|e| EngineError::refused(e.to_string()))?;
         let length = token.expose_secret().len();
         if length > TOKEN_BYTES_MAX {
-            let why = format!("the token would be {length} bytes long, {TOKEN_BYTES_MAX} is the most: ask for fewer scopes, or shorten the role's claims");
+            let why = format!(
+                "the token would be {length} bytes long, {TOKEN_BYTES_MAX} is the most: ask for fewer scopes, or shorten the role's claims"
+            );
             return Err(EngineError::refused(why));
         }
         Ok(token)
+    }
+
+    async fn withdraw(&self, _: &[Withdrawal]) -> Result<(), EngineError> {
+        Ok(())
     }
 }

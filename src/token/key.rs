@@ -26,6 +26,8 @@ pub struct TokenKey {
     pub kid: String,
     /// Its public half (RFC 7517).
     pub jwk: Jwk,
+    /// The sealed text that it was read from: what is unchanged need not be opened again.
+    pub(super) sealed_as: String,
     algorithm: JwtAlgorithm,
     signer: EncodingKey,
 }
@@ -67,11 +69,11 @@ fn bare_rsa(pkcs8: &[u8]) -> Option<&[u8]> {
 }
 
 impl TokenKey {
-    /// Reads a key that was kept.
+    /// Reads a key that was kept; `sealed_as`: the sealed text that it was kept as.
     ///
     /// # Errors
     /// When it is none of this algorithm.
-    pub fn read(algorithm: JwtAlgorithm, kept: &SecretString) -> Result<Self, KeyError> {
+    pub fn read(algorithm: JwtAlgorithm, kept: &SecretString, sealed_as: String) -> Result<Self, KeyError> {
         let broken = || KeyError { algorithm, what: "that was kept cannot be read" };
         let der = BASE64.decode(kept.expose_secret().as_bytes()).map(Zeroizing::new).map_err(|_| broken())?;
         let signer = match algorithm {
@@ -84,7 +86,7 @@ impl TokenKey {
         jwk.common.key_id = Some(kid.clone());
         jwk.common.public_key_use = Some(PublicKeyUse::Signature);
         jwk.common.key_operations = Some(vec![KeyOperations::Verify]);
-        Ok(Self { kid, jwk, algorithm, signer })
+        Ok(Self { kid, jwk, sealed_as, algorithm, signer })
     }
 
     /// Signs.
@@ -92,7 +94,8 @@ impl TokenKey {
     /// # Errors
     /// When the library does not.
     pub fn sign(&self, typ: &str, claims: &Map<String, Value>) -> Result<SecretString, KeyError> {
-        let header = Header { typ: Some(typ.to_owned()), kid: Some(self.kid.clone()), ..Header::new(of(self.algorithm)) };
+        let header =
+            Header { typ: Some(typ.to_owned()), kid: Some(self.kid.clone()), ..Header::new(of(self.algorithm)) };
         let signed = jsonwebtoken::encode(&header, claims, &self.signer);
         signed.map(SecretString::from).map_err(|_| KeyError { algorithm: self.algorithm, what: "does not sign" })
     }
@@ -115,7 +118,8 @@ mod tests {
     #[test]
     fn what_a_key_signs_its_public_half_verifies_and_no_other() {
         for algorithm in JwtAlgorithm::ALL {
-            let [key, other] = [(); 2].map(|()| TokenKey::read(algorithm, &make(algorithm).unwrap()).unwrap());
+            let [key, other] =
+                [(); 2].map(|()| TokenKey::read(algorithm, &make(algorithm).unwrap(), String::new()).unwrap());
             let claims = serde_json::json!({"aud": "a", "exp": 4_000_000_000_u64});
             let token = key.sign("at+jwt", claims.as_object().unwrap()).unwrap();
             let token = token.expose_secret();
@@ -135,7 +139,10 @@ mod tests {
     fn what_is_no_key_is_told_without_its_content() {
         for text in ["", "canary", "Y2FuYXJ5"] {
             for algorithm in JwtAlgorithm::ALL {
-                let error = TokenKey::read(algorithm, &SecretString::from(text)).err().expect("no key").to_string();
+                let error = TokenKey::read(algorithm, &SecretString::from(text), String::new())
+                    .err()
+                    .expect("no key")
+                    .to_string();
                 assert!(error.contains("cannot be read") && !error.contains("canary"), "{error}");
             }
         }

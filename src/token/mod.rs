@@ -11,9 +11,15 @@ mod schedule;
 
 use std::time::Duration;
 
-pub use discovery::Documents;
+pub use discovery::{Addresses, Documents};
 pub use issuer::Issuer;
-pub use keeper::{Keeper, KeeperError};
+pub use keeper::{Keeper, KeeperError, KeyLine};
+
+/// Longest life of a token: keys are published this long after their last signature.
+pub const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Longest life of a token without a lease: nobody can end it.
+pub const LEASELESS_LIFE_MAX: Duration = Duration::from_secs(600);
 
 /// `[token]`: the issuer, and how often its keys change.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -51,7 +51,11 @@ pub fn at(all: &[Generation], rules: &Rules, now: Timestamp) -> Now {
         if signs_from(index) <= now {
             found.signs = Some(one.number);
         }
-        if is_over { found.over.push(one.number) } else { found.published.push(one.number) }
+        if is_over {
+            found.over.push(one.number)
+        } else {
+            found.published.push(one.number)
+        }
         found.is_due = one.made_at.plus(rules.rotate_every) <= now;
     }
     found

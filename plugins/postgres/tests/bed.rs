@@ -176,6 +176,7 @@ impl Bed {
             caller: &caller,
             fingerprint: &self.fingerprint,
             scope: None,
+            slot: None,
         };
         self.engine.plan(&request).unwrap()
     }

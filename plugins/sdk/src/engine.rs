@@ -9,8 +9,8 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountName, AdminSecrets, ClusterName, Credential, EngineError, Finding, LeaseId, Revocable, RoleSettings,
-    SettingError, Settings, StoreTag, Timestamp,
+    AccountName, AdminSecrets, ClusterName, Credential, EngineError, Finding, JwtAlgorithm, LeaseId, Revocable,
+    RoleSettings, SettingError, Settings, StatusSlot, StoreTag, Timestamp,
 };
 
 /// A kind of target, such as `postgres`: reads configuration and makes engines.
@@ -129,10 +129,27 @@ pub trait Engine: Send + Sync {
         Err(EngineError::refused("this kind of target has no admin password to rotate"))
     }
 
+    /// What there is to know of a target whose credentials are tokens; `None`: they are something else.
+    fn as_tokens(&self) -> Option<&dyn TokenTarget> {
+        None
+    }
+
     /// What an operator must run in the target before the engine can work there; `None` when nothing is needed.
     fn install_sql(&self, _roles: &[(String, RoleSettings)]) -> Option<String> {
         None
     }
+}
+
+/// A target whose credentials are tokens.
+pub trait TokenTarget: Send + Sync {
+    /// Whom they are for (`aud`).
+    fn audience(&self) -> &str;
+
+    /// All scopes of a role.
+    fn scopes(&self, role: &RoleSettings) -> Vec<String>;
+
+    /// How a role's tokens are signed.
+    fn algorithm(&self, role: &RoleSettings) -> Option<JwtAlgorithm>;
 }
 
 /// How much a target takes at once.
@@ -182,6 +199,8 @@ pub struct PlanRequest<'a> {
     pub fingerprint: &'a Fingerprint,
     /// Which of the role's scopes the caller asks for, with spaces between; only for tokens.
     pub scope: Option<&'a str>,
+    /// Where its end can be told; only for tokens with a lease.
+    pub slot: Option<StatusSlot>,
 }
 
 /// All that is needed to make and unmake one credential; no secret. Kept whole in the lease's row.

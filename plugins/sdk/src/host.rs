@@ -2,27 +2,60 @@
 
 use async_trait::async_trait;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
-use crate::EngineError;
+use crate::{EngineError, Timestamp};
 
 /// The core, as an engine sees it: it holds the keys that an engine works with and must not have.
 #[async_trait]
 pub trait Host: Send + Sync {
-    /// Signs these claims as a JSON Web Token (RFC 7519). The core adds `iss`, and `kid` and `typ` in the header; `typ` is
-    /// the media type without `application/`, such as `at+jwt` (RFC 9068 section 2.1).
+    /// Signs a JSON Web Token (RFC 7519). The core adds `iss`, `status` where it has a slot, and `kid` in the header.
     ///
     /// # Errors
     /// [`EngineError::Retry`] when there is no key at the moment, [`EngineError::Refused`] when it would be too large.
-    async fn sign_jwt(
-        &self,
-        algorithm: JwtAlgorithm,
-        typ: &'static str,
-        claims: serde_json::Map<String, serde_json::Value>,
-    ) -> Result<SecretString, EngineError>;
+    async fn sign_jwt(&self, order: JwtOrder) -> Result<SecretString, EngineError>;
+
+    /// Tells verifiers that look at status lists that these have ended. Durable when it returns; idempotent.
+    ///
+    /// # Errors
+    /// [`EngineError::Retry`] when it cannot be kept at the moment.
+    async fn withdraw(&self, ended: &[Withdrawal]) -> Result<(), EngineError>;
+}
+
+/// A token to sign.
+#[derive(Debug)]
+pub struct JwtOrder {
+    /// How.
+    pub algorithm: JwtAlgorithm,
+    /// The media type without `application/`, such as `at+jwt` (RFC 9068 section 2.1).
+    pub typ: &'static str,
+    /// What it says.
+    pub claims: serde_json::Map<String, serde_json::Value>,
+    /// Where its end is told.
+    pub slot: Option<StatusSlot>,
+}
+
+/// A place in a status list (Token Status List): how verifiers that never ask learn that a credential has ended. No two credentials have
+/// the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusSlot {
+    /// The list.
+    pub list: String,
+    /// The place in it.
+    pub index: u32,
+}
+
+/// The end of a credential before its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// Where it is told.
+    pub slot: StatusSlot,
+    /// After this moment it is worth nothing anyway.
+    pub until: Timestamp,
 }
 
 /// How a token is signed (RFC 7518 section 3.1, RFC 8037).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum JwtAlgorithm {
     /// ECDSA on P-256.
     #[serde(rename = "ES256")]

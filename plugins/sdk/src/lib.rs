@@ -25,10 +25,10 @@ pub use clock::Timestamp;
 pub use credential::{Credential, DatabaseCredential, Revocable, TokenCredential};
 pub use engine::{
     Caller, Engine, EngineKind, Fingerprint, Listed, Listing, Mark, MintOrder, Minted, Plan, PlanRequest, Receipt,
-    RenewOrder, RevokeOrder, RoleContext, TargetContext, Throughput,
+    RenewOrder, RevokeOrder, RoleContext, TargetContext, Throughput, TokenTarget,
 };
 pub use error::{EngineError, Finding, Level, Reason};
-pub use host::{Host, JwtAlgorithm};
+pub use host::{Host, JwtAlgorithm, JwtOrder, StatusSlot, Withdrawal};
 pub use ids::{AccountName, ClusterName, IdError, LeaseId, StoreTag};
 pub use keys::Keys;
 pub use settings::{RoleSettings, SecretSource, SettingError, Settings};

@@ -5,17 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use leasehold_sdk::{
-    AccountName, Credential, Engine, EngineError, Finding, Fingerprint, Host, Listing, Mark, MintOrder, Minted, Plan,
-    PlanRequest, Receipt, RenewOrder, Revocable, RevokeOrder, RoleContext, RoleSettings, SettingError, Settings, Throughput,
-    TokenCredential, clock,
+    AccountName, Credential, Engine, EngineError, Finding, Fingerprint, Host, JwtAlgorithm, Listing, Mark, MintOrder,
+    Minted, Plan, PlanRequest, RenewOrder, Revocable, RevokeOrder, RoleContext, RoleSettings, SettingError, Settings,
+    Throughput, TokenCredential, TokenTarget, clock,
 };
 
 use crate::plan::{self, Body};
 use crate::role::RoleConfig;
 use crate::target::TargetConfig;
-
-/// The media type of an access token (RFC 9068 section 2.1), without `application/`.
-const ACCESS_TOKEN: &str = "at+jwt";
 
 /// Signatures are made one after the other on each core: a batch of many would only make its first wait for its last.
 const THROUGHPUT: Throughput =
@@ -45,9 +42,9 @@ impl TokenEngine {
             return Err(EngineError::refused("the time in which it had to be signed is over"));
         }
         let body = Body::of(&order.plan)?;
-        let access_token = self.host.sign_jwt(body.algorithm, ACCESS_TOKEN, body.claims(order, now)).await?;
+        let access_token = self.host.sign_jwt(body.order(order, now)).await?;
         let token = TokenCredential { access_token, token_type: "Bearer".to_owned(), scope: body.scope };
-        Ok(Minted { credential: Credential::Token(token), receipt: Receipt(serde_json::Value::Null) })
+        Ok(Minted { credential: Credential::Token(token), receipt: plan::receipt(order) })
     }
 }
 
@@ -95,16 +92,37 @@ impl Engine for TokenEngine {
         orders.iter().map(|_| Err(EngineError::refused("a token cannot be renewed: its end is signed"))).collect()
     }
 
-    /// The state of its lease is all that there is to end: whoever asks is told.
+    /// Whoever asks the broker is told by the state of the lease; here those are told who look at status lists.
     async fn revoke(&self, orders: &[RevokeOrder]) -> Vec<Result<(), EngineError>> {
-        orders.iter().map(|_| Ok(())).collect()
+        let now = clock::wall();
+        let ended: Vec<_> = orders.iter().filter_map(plan::withdrawal).filter(|ended| ended.until > now).collect();
+        let told = if ended.is_empty() { Ok(()) } else { self.host.withdraw(&ended).await };
+        orders.iter().map(|_| told.clone()).collect()
     }
 
     async fn list(&self, _: &Mark, _: Option<&str>, _: usize) -> Result<Listing, EngineError> {
         Ok(Listing::NotListable)
     }
 
+    fn as_tokens(&self) -> Option<&dyn TokenTarget> {
+        Some(self)
+    }
+
     async fn check(&self, _: &[(String, RoleSettings)]) -> Vec<Finding> {
         Vec::new()
+    }
+}
+
+impl TokenTarget for TokenEngine {
+    fn audience(&self) -> &str {
+        &self.config.audience
+    }
+
+    fn scopes(&self, role: &RoleSettings) -> Vec<String> {
+        RoleConfig::from_settings(role).map_or_else(|_| Vec::new(), |role| role.scopes)
+    }
+
+    fn algorithm(&self, role: &RoleSettings) -> Option<JwtAlgorithm> {
+        RoleConfig::from_settings(role).ok().map(|role| role.algorithm)
     }
 }

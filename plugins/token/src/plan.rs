@@ -1,13 +1,23 @@
 //! What a token will say, decided before it is signed and kept in the lease's row.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
-use leasehold_sdk::{EngineError, JwtAlgorithm, MintOrder, Plan, PlanRequest, Revocable, Timestamp};
+use leasehold_sdk::{
+    EngineError, JwtAlgorithm, JwtOrder, MintOrder, Plan, PlanRequest, Receipt, Revocable, RevokeOrder, StatusSlot,
+    Timestamp, Withdrawal,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::role::{Bind, RoleConfig};
+
+/// The media type of an access token (RFC 9068 section 2.1), without `application/`.
+const ACCESS_TOKEN: &str = "at+jwt";
+
+/// Longest life of a token: where its end was never heard of, it is over so long after its deadline.
+const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The engine's own part of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +30,8 @@ pub(crate) struct Body {
     /// SHA-256 of the certificate that it is bound to, as `cnf.x5t#S256` has it.
     certificate: Option<String>,
     pub(crate) algorithm: JwtAlgorithm,
+    /// Where its end is told; `None`: nobody can end it.
+    pub(crate) slot: Option<StatusSlot>,
 }
 
 /// Decides what the token says.
@@ -36,7 +48,8 @@ pub(crate) fn plan(audience: &str, request: &PlanRequest<'_>) -> Result<Plan, En
     };
     let claim = |(name, claim): (&String, &crate::claims::ClaimTemplate)| {
         let text = claim.fill(&caller.params);
-        text.map(|text| (name.clone(), text)).ok_or_else(|| EngineError::refused(format!("a param of the claim {name} is missing")))
+        text.map(|text| (name.clone(), text))
+            .ok_or_else(|| EngineError::refused(format!("a param of the claim {name} is missing")))
     };
     let body = Body {
         audience: audience.to_owned(),
@@ -45,12 +58,14 @@ pub(crate) fn plan(audience: &str, request: &PlanRequest<'_>) -> Result<Plan, En
         claims: role.claims.iter().map(claim).collect::<Result<_, _>>()?,
         certificate,
         algorithm: role.algorithm,
+        slot: request.slot.clone(),
     };
     Ok(Plan {
         account: request.account.clone(),
         fingerprint: request.fingerprint.clone(),
-        // Whoever asks hears of its end at once; whoever only looks at the signature takes it until it ends.
-        revocable: Revocable::Eventual,
+        // Whoever asks hears of its end at once, whoever looks at the status list soon; whoever only looks at the signature takes it
+        // until it ends. One without a lease is signed and forgotten.
+        revocable: if request.slot.is_some() { Revocable::Eventual } else { Revocable::None },
         expires_in_target: true,
         renewable: false,
         // A token that is bound to a certificate is worth nothing after it, and none outlives the identity that it speaks for.
@@ -63,17 +78,26 @@ pub(crate) fn plan(audience: &str, request: &PlanRequest<'_>) -> Result<Plan, En
 /// From hex to what RFC 8705 section 3.1 wants.
 fn thumbprint(hex: &str) -> Result<String, EngineError> {
     let bytes = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok().filter(|bytes| bytes.len() == 32);
-    bytes.map(|bytes| BASE64URL_NOPAD.encode(&bytes)).ok_or_else(|| EngineError::refused("the caller's certificate has no fingerprint"))
+    bytes
+        .map(|bytes| BASE64URL_NOPAD.encode(&bytes))
+        .ok_or_else(|| EngineError::refused("the caller's certificate has no fingerprint"))
 }
 
 impl Body {
     /// Back from a plan.
     pub(crate) fn of(plan: &Plan) -> Result<Self, EngineError> {
-        serde_json::from_value(plan.body.clone()).map_err(|e| EngineError::refused(format!("the plan is not ours: {e}")))
+        serde_json::from_value(plan.body.clone())
+            .map_err(|e| EngineError::refused(format!("the plan is not ours: {e}")))
     }
 
-    /// What is signed (RFC 9068 section 2.2): all but the issuer, who adds himself.
-    pub(crate) fn claims(&self, order: &MintOrder, now: Timestamp) -> Map<String, Value> {
+    /// What is to be signed.
+    pub(crate) fn order(&self, order: &MintOrder, now: Timestamp) -> JwtOrder {
+        let claims = self.claims(order, now);
+        JwtOrder { algorithm: self.algorithm, typ: ACCESS_TOKEN, claims, slot: self.slot.clone() }
+    }
+
+    /// RFC 9068 section 2.2: all but the issuer, who adds himself.
+    fn claims(&self, order: &MintOrder, now: Timestamp) -> Map<String, Value> {
         // The role's own first: what every token has cannot be overwritten.
         let mut claims: Map<String, Value> =
             self.claims.iter().map(|(name, text)| (name.clone(), Value::String(text.clone()))).collect();
@@ -94,6 +118,19 @@ impl Body {
         }
         claims
     }
+}
+
+/// What is kept of a token: when it ends.
+pub(crate) fn receipt(order: &MintOrder) -> Receipt {
+    Receipt(json!({ "exp": order.expires_at.unix_ms() }))
+}
+
+/// Where its end is told, and until when; `None`: nowhere.
+pub(crate) fn withdrawal(order: &RevokeOrder) -> Option<Withdrawal> {
+    let slot = Body::of(&order.plan).ok()?.slot?;
+    let known = order.receipt.as_ref().and_then(|receipt| receipt.0.get("exp")?.as_i64());
+    let until = known.map_or_else(|| order.mint_deadline.plus(LIFE_MAX), Timestamp::from_unix_ms);
+    Some(Withdrawal { slot, until })
 }
 
 /// RFC 7519 section 2: `NumericDate`. Cut, so that a token never ends later than its lease.

@@ -53,7 +53,9 @@ impl RoleConfig {
             return Err(SettingError::new("scopes", format!("must be 1 to {LIST_MAX} scopes")));
         }
         if let Some(bad) = scopes.iter().find(|scope| !is_scope(scope)) {
-            let why = format!("{bad:?} is no scope: 1 to {SCOPE_BYTES_MAX} printable ASCII characters, without space, \" and \\");
+            let why = format!(
+                "{bad:?} is no scope: 1 to {SCOPE_BYTES_MAX} printable ASCII characters, without space, \" and \\"
+            );
             return Err(SettingError::new("scopes", why));
         }
         if claims.len() > LIST_MAX {

@@ -30,10 +30,12 @@ impl TargetConfig {
     /// The key that is wrong and why.
     pub(crate) fn read(settings: Settings) -> Result<Self, SettingError> {
         let mut keys = Keys::new(crate::NAME, settings);
-        let audience: String = keys.required("audience", "who its tokens are for, such as \"https://payments.internal\"")?;
+        let audience: String =
+            keys.required("audience", "who its tokens are for, such as \"https://payments.internal\"")?;
         keys.finish()?;
         let wrong = |why: &str| Err(SettingError::new("audience", why));
-        if audience.is_empty() || audience.len() > AUDIENCE_BYTES_MAX || !audience.bytes().all(|b| b.is_ascii_graphic()) {
+        if audience.is_empty() || audience.len() > AUDIENCE_BYTES_MAX || !audience.bytes().all(|b| b.is_ascii_graphic())
+        {
             return wrong("must be 1 to 512 printable ASCII characters without spaces");
         }
         if CLOUDS.iter().any(|cloud| contains_ignoring_case(&audience, cloud)) {
@@ -59,7 +61,14 @@ mod tests {
     #[test]
     fn an_audience_is_one_text_and_no_clouds() {
         assert_eq!(read("https://payments.internal").unwrap().audience, "https://payments.internal");
-        for bad in ["", "two words", "new\nline", "sts.amazonaws.com", "https://STS.amazonaws.com/", "api://AzureADTokenExchange"] {
+        for bad in [
+            "",
+            "two words",
+            "new\nline",
+            "sts.amazonaws.com",
+            "https://STS.amazonaws.com/",
+            "api://AzureADTokenExchange",
+        ] {
             assert_eq!(read(bad).unwrap_err().key, "audience", "{bad:?}");
         }
         assert!(read("//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x").is_err());

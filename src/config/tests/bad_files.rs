@@ -41,7 +41,7 @@ fn an_error_reads_as_the_design_says() {
 fn files_that_are_none() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("leasehold.toml");
-    let said = || load(&path, &[&fake::Fake], "i").unwrap_err().to_string();
+    let said = || load(&path, &[Box::new(fake::Fake)], "i").unwrap_err().to_string();
     assert!(said().contains("leasehold.toml: cannot be read: "), "{}", said());
     std::fs::write(&path, b"a = 1\n\xff").unwrap();
     assert!(said().ends_with("leasehold.toml:2: is not UTF-8"), "{}", said());

@@ -9,7 +9,7 @@ fn file(name: &str) -> std::path::PathBuf {
 
 #[test]
 fn the_example_is_good() {
-    let config = load(&file("examples/leasehold.toml"), &[&leasehold_postgres::Postgres], "i1");
+    let config = load(&file("examples/leasehold.toml"), &[Box::new(leasehold_postgres::Postgres)], "i1");
     let config = config.unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(config.rules.roles.len(), 2);
     assert_eq!(config.rules.grants.len(), 4);

@@ -67,6 +67,8 @@ impl Engine for FakeEngine {
             fingerprint: fingerprint.clone(),
             revocable: Revocable::None,
             expires_in_target: false,
+            renewable: true,
+            ends_by: None,
             params: Default::default(),
             body: serde_json::Value::Null,
         }

@@ -126,6 +126,7 @@ fn the_files_that_the_test_kit_writes_are_good() {
         .role("orders-read", "target = \"orders\"\nttl = \"1m\"\nmember_of = [\"orders_reader\"]")
         .grant("g", &["spiffe://far.example/a"], &["orders-read"], &["mint", "read"])
         .write();
-    let config = load(&file, &[&leasehold_postgres::Postgres], "i").unwrap_or_else(|errors| panic!("{errors}"));
+    let config =
+        load(&file, &[Box::new(leasehold_postgres::Postgres)], "i").unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(config.broker.data_dir, dir.path());
 }

@@ -34,7 +34,7 @@ roles = ["orders-read"]
 "#;
 
 fn read(text: &str) -> Result<Config, ConfigErrors> {
-    parse(Path::new("/etc/leasehold/leasehold.toml"), text, &[&fake::Fake], "i1")
+    parse(Path::new("/etc/leasehold/leasehold.toml"), text, &[Box::new(fake::Fake)], "i1")
 }
 
 fn good(text: &str) -> Config {

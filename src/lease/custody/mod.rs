@@ -32,7 +32,7 @@ const KEPT: u64 = 8;
 
 /// The keys, and what is known of each target.
 pub(super) struct Custody {
-    ring: Option<KeyRing>,
+    ring: Option<Arc<KeyRing>>,
     recovery: Option<Recovery>,
     /// Where the copies are.
     dir: PathBuf,
@@ -43,7 +43,7 @@ pub(super) struct Custody {
 }
 
 impl Custody {
-    pub(super) fn new(ring: Option<KeyRing>, recovery: Option<Recovery>, data_dir: &Path) -> Self {
+    pub(super) fn new(ring: Option<Arc<KeyRing>>, recovery: Option<Recovery>, data_dir: &Path) -> Self {
         Self { ring, recovery, dir: data_dir.join("custody"), known: Mutex::default(), waits: Mutex::default() }
     }
 

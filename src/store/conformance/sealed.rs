@@ -41,6 +41,9 @@ async fn a_generation_is_written_once_and_one_is_current(store: &dyn Store) {
             of("orders", 5, SealedState::Current),
         ]
     );
+    assert!(store.remove_sealed("admin_password", "billing", 1).await.unwrap());
+    assert!(!store.remove_sealed("admin_password", "billing", 1).await.unwrap(), "it is gone");
+    assert!(store.put_sealed(&row("billing", 1, "c")).await.unwrap());
     // It may turn out that an older one is in force.
     assert!(store.promote_sealed("admin_password", "orders", 4, 2).await.unwrap());
     assert_eq!(store.sealed().await.unwrap()[3].state, SealedState::Previous);

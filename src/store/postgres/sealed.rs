@@ -54,6 +54,11 @@ impl Sealed for Postgres {
         .await
     }
 
+    async fn remove_sealed(&self, kind: &str, name: &str, generation: u64) -> Result<bool, StoreError> {
+        let remove = sqlx::query("DELETE FROM sealed WHERE kind = $1 AND name = $2 AND generation = $3");
+        Ok(self.note(remove.bind(kind).bind(name).bind(number(generation))).await? == 1)
+    }
+
     async fn reseal(&self, row: &SealedRow, fresh: &seal::Sealed) -> Result<bool, StoreError> {
         let reseal = sqlx::query(
             "UPDATE sealed SET key_id = $4, blob = $5 WHERE kind = $1 AND name = $2 AND generation = $3 AND blob = $6",

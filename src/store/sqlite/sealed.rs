@@ -26,6 +26,10 @@ impl Sealed for Sqlite {
         self.write(Promote { kind: kind.to_owned(), name: name.to_owned(), generation, kept }).await
     }
 
+    async fn remove_sealed(&self, kind: &str, name: &str, generation: u64) -> Result<bool, StoreError> {
+        self.write(Remove { kind: kind.to_owned(), name: name.to_owned(), generation }).await
+    }
+
     async fn reseal(&self, row: &SealedRow, fresh: &seal::Sealed) -> Result<bool, StoreError> {
         self.write(Reseal { row: row.clone(), fresh: fresh.clone() }).await
     }
@@ -80,6 +84,23 @@ impl Op for Promote {
             }
         }
         Ok(found)
+    }
+}
+
+struct Remove {
+    kind: String,
+    name: String,
+    generation: u64,
+}
+
+#[async_trait]
+impl Op for Remove {
+    type Answer = bool;
+
+    async fn apply(&self, db: &mut SqliteConnection) -> Result<bool, StoreError> {
+        let remove = sqlx::query("DELETE FROM sealed WHERE kind = ?1 AND name = ?2 AND generation = ?3");
+        let remove = remove.bind(&self.kind).bind(&self.name).bind(number(self.generation));
+        Ok(remove.execute(db).await.map_err(failed)?.rows_affected() == 1)
     }
 }
 

@@ -56,7 +56,12 @@ impl Wanted {
     }
 
     fn ask(&self, replaces: Option<&str>) -> MintRequest {
-        MintRequest { ttl: self.ttl.clone(), params: self.params.clone(), replaces: replaces.map(str::to_owned) }
+        MintRequest {
+            ttl: self.ttl.clone(),
+            params: self.params.clone(),
+            scope: None,
+            replaces: replaces.map(str::to_owned),
+        }
     }
 }
 

@@ -85,6 +85,7 @@ impl Bench {
             caller: &caller,
             fingerprint: &fingerprint,
             scope: None,
+            slot: None,
         };
         self.engine.plan(&request).expect("a plan")
     }

@@ -1,0 +1,214 @@
+//! Keeps the issuer supplied: makes keys when they are due, reads those that other brokers made, and forgets those that are over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_sdk::{JwtAlgorithm, Timestamp};
+use tokio::task::spawn_blocking;
+
+use super::discovery::{Addresses, Documents};
+use super::issuer::{InForce, Issuer};
+use super::key::{self, KeyError, TokenKey};
+use super::schedule::{self, Generation, Rules};
+use super::{LIFE_MAX, TokenConfig};
+use crate::seal::{KeyRing, Place, SealError};
+use crate::store::{SealedRow, SealedState, Store, StoreError};
+
+/// What the sealed secrets of this module are.
+const KIND: &str = "token_key";
+
+/// For clocks that differ, and for verifiers that give a token a little time.
+const AFTER_THE_LAST: Duration = Duration::from_secs(300);
+
+/// The keys are not as they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// They cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// One cannot be made or read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// One cannot be sealed or opened.
+    #[error("signing key {name} {generation}: {why}")]
+    Seal {
+        /// Its algorithm.
+        name: String,
+        /// Its generation.
+        generation: u64,
+        /// Why.
+        why: SealError,
+    },
+    /// The task that makes keys failed.
+    #[error("a signing key could not be made; the log has more")]
+    Task,
+}
+
+/// One generation of one algorithm's key, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyLine {
+    /// Its algorithm.
+    pub algorithm: JwtAlgorithm,
+    /// Counts up.
+    pub generation: u64,
+    /// Its name in tokens.
+    pub kid: String,
+    /// `next`, `active` or `retiring`.
+    pub state: &'static str,
+    /// When it was made.
+    pub made_at: Timestamp,
+}
+
+/// Keeps an issuer's keys.
+pub struct Keeper {
+    issuer: Arc<Issuer>,
+    store: Arc<dyn Store>,
+    ring: Arc<KeyRing>,
+    cluster: String,
+}
+
+impl Keeper {
+    /// Of this issuer; the keys are in `store`, sealed by `ring`.
+    pub fn new(issuer: Arc<Issuer>, store: Arc<dyn Store>, ring: Arc<KeyRing>, cluster: String) -> Self {
+        Self { issuer, store, ring, cluster }
+    }
+
+    /// Makes what is due, and brings the issuer what holds at `now`. `wanted`: the algorithms by which somebody's tokens are signed.
+    /// Answers the generations that it made.
+    ///
+    /// # Errors
+    /// See [`KeeperError`]; what the issuer had stays in force.
+    pub async fn look(
+        &self,
+        config: &TokenConfig,
+        addresses: &Addresses,
+        wanted: &BTreeSet<JwtAlgorithm>,
+        now: Timestamp,
+    ) -> Result<Vec<(JwtAlgorithm, u64)>, KeeperError> {
+        let rules = rules(config);
+        let mut made = Vec::new();
+        let mut kept = self.kept().await?;
+        for algorithm in wanted {
+            let of_one = kept.remove(algorithm).unwrap_or_default();
+            let is_due = schedule::at(&generations(&of_one), &rules, now).is_due;
+            let of_one = if is_due {
+                made.extend(self.make(*algorithm, &of_one, now).await?.map(|generation| (*algorithm, generation)));
+                self.kept().await?.remove(algorithm).unwrap_or_default()
+            } else {
+                of_one
+            };
+            kept.insert(*algorithm, of_one);
+        }
+        let mut lines = Vec::new();
+        let (mut signing, mut published) = (BTreeMap::new(), Vec::new());
+        for (algorithm, rows) in kept {
+            let at = schedule::at(&generations(&rows), &rules, now);
+            for row in rows {
+                if at.over.contains(&row.generation) {
+                    self.store.remove_sealed(KIND, &row.name, row.generation).await?;
+                    continue;
+                }
+                let key = self.known(algorithm, &row)?;
+                let signs = at.signs == Some(row.generation);
+                if signs {
+                    signing.insert(algorithm, key.clone());
+                }
+                let state = match at.signs {
+                    _ if signs => "active",
+                    Some(active) if row.generation < active => "retiring",
+                    _ => "next",
+                };
+                let kid = key.kid.clone();
+                lines.push(KeyLine { algorithm, generation: row.generation, kid, state, made_at: row.made_at });
+                published.push(key);
+            }
+        }
+        let documents = Documents::of(config, addresses, &published);
+        self.issuer.put(InForce { issuer: config.issuer.clone(), signing, published, documents, lines });
+        Ok(made)
+    }
+
+    /// Makes another key of each of these algorithms now, whatever the schedule. It signs once verifiers can know of it; in an emergency
+    /// at once, and all before it are gone: every token that they signed is worth nothing as soon as a verifier has read the keys again.
+    ///
+    /// # Errors
+    /// See [`KeeperError`].
+    pub async fn rotate(
+        &self,
+        algorithms: &BTreeSet<JwtAlgorithm>,
+        emergency: bool,
+        now: Timestamp,
+    ) -> Result<Vec<(JwtAlgorithm, u64)>, KeeperError> {
+        let mut made = Vec::new();
+        for algorithm in algorithms {
+            let rows = self.kept().await?.remove(algorithm).unwrap_or_default();
+            let Some(generation) = self.make(*algorithm, &rows, now).await? else { continue };
+            made.push((*algorithm, generation));
+            if emergency {
+                // After the new one is durable: a crash between leaves keys, never none.
+                for row in rows {
+                    self.store.remove_sealed(KIND, &row.name, row.generation).await?;
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    async fn kept(&self) -> Result<BTreeMap<JwtAlgorithm, Vec<SealedRow>>, KeeperError> {
+        let mut kept: BTreeMap<JwtAlgorithm, Vec<SealedRow>> = BTreeMap::new();
+        for row in self.store.sealed().await?.into_iter().filter(|row| row.kind == KIND) {
+            let algorithm = JwtAlgorithm::ALL.into_iter().find(|algorithm| algorithm.as_str() == row.name);
+            // One of a newer program's.
+            let Some(algorithm) = algorithm else { continue };
+            kept.entry(algorithm).or_default().push(row);
+        }
+        Ok(kept)
+    }
+
+    /// The new generation; `None`: another broker was quicker.
+    async fn make(
+        &self,
+        algorithm: JwtAlgorithm,
+        before: &[SealedRow],
+        now: Timestamp,
+    ) -> Result<Option<u64>, KeeperError> {
+        let secret = spawn_blocking(move || key::make(algorithm)).await.map_err(|_| KeeperError::Task)??;
+        let generation = before.iter().map(|row| row.generation).max().unwrap_or(0) + 1;
+        let name = algorithm.as_str().to_owned();
+        let sealed = self.ring.seal(&self.place(&name, generation), &secret);
+        let sealed = sealed.map_err(|why| KeeperError::Seal { name: name.clone(), generation, why })?;
+        let row =
+            SealedRow { kind: KIND.to_owned(), name, generation, state: SealedState::Current, sealed, made_at: now };
+        Ok(self.store.put_sealed(&row).await?.then_some(generation))
+    }
+
+    /// A key that the issuer has already, or one that is opened now.
+    fn known(&self, algorithm: JwtAlgorithm, row: &SealedRow) -> Result<Arc<TokenKey>, KeeperError> {
+        if let Some(key) = self.issuer.key_sealed_as(&row.sealed.blob) {
+            return Ok(key);
+        }
+        let (name, generation) = (row.name.clone(), row.generation);
+        let opened = self.ring.open(&self.place(&name, generation), &row.sealed);
+        let opened = opened.map_err(|why| KeeperError::Seal { name, generation, why })?;
+        Ok(Arc::new(TokenKey::read(algorithm, &opened, row.sealed.blob.clone())?))
+    }
+
+    fn place<'a>(&'a self, name: &'a str, generation: u64) -> Place<'a> {
+        Place { cluster: &self.cluster, table: "sealed", kind: KIND, name, generation }
+    }
+}
+
+fn rules(config: &TokenConfig) -> Rules {
+    Rules {
+        publish_before: config.publish_before,
+        keep_after: LIFE_MAX + AFTER_THE_LAST,
+        rotate_every: config.rotate_every,
+    }
+}
+
+fn generations(rows: &[SealedRow]) -> Vec<Generation> {
+    let mut all: Vec<_> = rows.iter().map(|row| Generation { number: row.generation, made_at: row.made_at }).collect();
+    all.sort_by_key(|one| one.number);
+    all
+}
