@@ -92,7 +92,7 @@ fn the_readmes_configuration_is_good() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("leasehold.toml");
     fs::write(&file, toml).expect("write it");
-    let config = leasehold::config::load(&file, &[&leasehold_postgres::Postgres], "i1");
+    let config = leasehold::config::load(&file, &[Box::new(leasehold_postgres::Postgres)], "i1");
     let config = config.unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!((config.targets.len(), config.rules.roles.len(), config.rules.grants.len()), (1, 1, 2));
 }
