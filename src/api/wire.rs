@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use leasehold_client::wire;
-use leasehold_sdk::{Credential, DatabaseCredential, TokenCredential};
+use leasehold_sdk::{Credential, DatabaseCredential, Timestamp, TokenCredential};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -57,26 +57,27 @@ pub(super) fn role(role: &Role) -> wire::Role {
     }
 }
 
-/// The one answer that holds a secret: written into one allocation of its final size, which is wiped when it has been sent.
-pub(super) fn issued(lease: wire::Lease, credential: &Credential) -> Result<Bytes, serde_json::Error> {
-    let mut count = Counter(0);
-    write_issued(&mut count, &lease, credential)?;
-    let mut text = Zeroizing::new(Vec::with_capacity(count.0));
-    write_issued(&mut *text, &lease, credential)?;
-    Ok(Bytes::from_owner(text))
-}
-
-fn write_issued(
-    out: impl std::io::Write,
-    lease: &wire::Lease,
+/// A credential with its lease.
+pub(super) fn issued(
+    lease: Option<wire::Lease>,
     credential: &Credential,
-) -> Result<(), serde_json::Error> {
+    expires_at: Timestamp,
+) -> Result<Bytes, serde_json::Error> {
     #[derive(Serialize)]
     struct Issued<'a> {
-        lease: &'a wire::Lease,
+        lease: Option<wire::Lease>,
         credential: Exposed<'a>,
     }
-    serde_json::to_writer(out, &Issued { lease, credential: exposed(credential) })
+    with_secret(&Issued { lease, credential: exposed(credential, expires_at) })
+}
+
+/// An answer that holds a secret: written into one allocation of its final size, which is wiped when it has been sent.
+pub(super) fn with_secret(answer: &impl Serialize) -> Result<Bytes, serde_json::Error> {
+    let mut count = Counter(0);
+    serde_json::to_writer(&mut count, answer)?;
+    let mut text = Zeroizing::new(Vec::with_capacity(count.0));
+    serde_json::to_writer(&mut *text, answer)?;
+    Ok(Bytes::from_owner(text))
 }
 
 /// A view of a credential that may be serialised. It borrows, and lives as long as the writing.
@@ -84,10 +85,10 @@ fn write_issued(
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Exposed<'a> {
     Database { username: &'a str, password: &'a str, host: &'a str, port: u16, database: &'a str, url: &'a str },
-    Token { access_token: &'a str, token_type: &'a str, scope: &'a str },
+    Token { access_token: &'a str, token_type: &'a str, scope: &'a str, expires_at: String },
 }
 
-fn exposed(credential: &Credential) -> Exposed<'_> {
+fn exposed(credential: &Credential, expires_at: Timestamp) -> Exposed<'_> {
     match credential {
         Credential::Database(DatabaseCredential { username, password, host, port, database, url }) => {
             Exposed::Database {
@@ -100,7 +101,8 @@ fn exposed(credential: &Credential) -> Exposed<'_> {
             }
         }
         Credential::Token(TokenCredential { access_token, token_type, scope }) => {
-            Exposed::Token { access_token: access_token.expose_secret(), token_type, scope }
+            let expires_at = expires_at.to_string();
+            Exposed::Token { access_token: access_token.expose_secret(), token_type, scope, expires_at }
         }
         _ => unreachable!("every kind of credential has its form here"),
     }

@@ -35,6 +35,9 @@ pub enum Event {
         /// The params passed.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         params: BTreeMap<String, String>,
+        /// For an exchange: on whose behalf.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subject: Option<String>,
         /// The answer.
         allowed: bool,
         /// The grant that allowed it.
@@ -68,6 +71,9 @@ pub enum Event {
         /// With which params.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         params: BTreeMap<String, String>,
+        /// For an exchange: on whose behalf.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subject: Option<String>,
         /// The answer.
         allowed: bool,
         /// The grant that would allow it.

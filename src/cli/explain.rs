@@ -18,6 +18,9 @@ pub struct ExplainArgs {
     /// For this SPIFFE ID instead of your own; needs a `read` grant.
     #[arg(long, value_name = "SPIFFE_ID")]
     identity: Option<String>,
+    /// For an exchange: on behalf of this SPIFFE ID.
+    #[arg(long, value_name = "SPIFFE_ID")]
+    subject: Option<String>,
     #[command(flatten)]
     params: ParamArgs,
     #[command(flatten)]
@@ -26,8 +29,13 @@ pub struct ExplainArgs {
 
 /// Asks and prints the decision.
 pub async fn run(args: ExplainArgs, output: Output) -> anyhow::Result<u8> {
-    let ask =
-        DecisionRequest { identity: args.identity, action: args.action, role: args.role, params: args.params.given() };
+    let ask = DecisionRequest {
+        identity: args.identity,
+        action: args.action,
+        role: args.role,
+        params: args.params.given(),
+        subject: args.subject,
+    };
     let decided = args.broker.with_client(async |client| Ok(client.decide(&ask).await?)).await?;
     let members = [
         ("allowed", if decided.allowed { "yes" } else { "no" }.to_owned()),

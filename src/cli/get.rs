@@ -45,8 +45,9 @@ async fn get(
     output: Output,
 ) -> anyhow::Result<()> {
     let issued = client.mint(role, ask).await?;
-    let id = issued.lease.id.clone();
-    let printed = forms::open(&issued.credential).and_then(|login| print(role, &issued.lease, &login, format, output));
+    let lease = issued.lease.context("the credential has no lease")?;
+    let id = lease.id.clone();
+    let printed = forms::open(&issued.credential).and_then(|login| print(role, &lease, &login, format, output));
     if let Err(error) = printed {
         // Nobody has it, so nobody would end it before its time.
         let ended = client.revoke(&id).await;

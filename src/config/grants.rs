@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use leasehold_identity::{BundleSource, TrustDomain};
 
 use super::section::{Section, unknown};
-use super::targets::{Roles, params};
+use super::targets::{Roles, TOKEN, Targets, params};
 use super::value;
 use crate::domain::grant::{Action, Grant, IdPattern, RoleSet};
 
@@ -15,6 +15,7 @@ const GRANT_NAME_BYTES_MAX: usize = 128;
 /// What grants refer to.
 pub(super) struct Known<'k> {
     pub(super) roles: &'k Roles,
+    pub(super) targets: &'k Targets,
     /// `None` when `[identity]` is wrong and says so itself.
     pub(super) bundles: Option<&'k BTreeMap<TrustDomain, BundleSource>>,
 }
@@ -43,13 +44,23 @@ fn grant(section: &Section<'_>, known: &Known<'_>) -> Option<Grant> {
     section.require("identities", "a list of SPIFFE IDs, in which a whole path segment may be *");
     section.require("roles", "a list of role names");
     let name = name(section);
-    let identities = identities(section, known);
+    let identities = patterns(section, "identities", known);
     let actions = actions(section);
     let roles = roles(section, known);
     let params = params(section);
-    let grant = Grant { name: name?, identities: identities?, roles: roles?, actions: actions?, params: params? };
+    let subjects = if section.has("subjects") { patterns(section, "subjects", known) } else { Some(Vec::new()) };
+    let grant = Grant {
+        name: name?,
+        identities: identities?,
+        roles: roles?,
+        actions: actions?,
+        params: params?,
+        subjects: subjects?,
+    };
     check_all_roles(section, &grant);
     check_params(section, &grant, known);
+    check_exchange(section, &grant, known);
+    check_names(section, &grant, known);
     Some(grant)
 }
 
@@ -63,8 +74,8 @@ fn name(section: &Section<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn identities(section: &Section<'_>, known: &Known<'_>) -> Option<Vec<IdPattern>> {
-    let list = section.strings("identities")?;
+fn patterns(section: &Section<'_>, key: &'static str, known: &Known<'_>) -> Option<Vec<IdPattern>> {
+    let list = section.strings(key)?;
     if list.value.is_empty() {
         list.wrong("must name at least one identity");
         return None;
@@ -103,10 +114,6 @@ fn actions(section: &Section<'_>) -> Option<Vec<Action>> {
         .value
         .iter()
         .map(|field| match Action::parse(field.value) {
-            Some(Action::Exchange) => {
-                field.wrong("exchange is not supported by this version yet; remove it");
-                None
-            }
             Some(action) => Some(action),
             None => {
                 let near = value::nearest(field.value, words.into_iter());
@@ -141,8 +148,8 @@ fn roles(section: &Section<'_>, known: &Known<'_>) -> Option<RoleSet> {
 }
 
 fn check_all_roles(section: &Section<'_>, grant: &Grant) {
-    if grant.roles == RoleSet::All && grant.actions.contains(&Action::Mint) {
-        let why = "[\"*\"] is over-broad for mint: name the roles, or say actions = [\"read\"] (or revoke, admin)";
+    if grant.roles == RoleSet::All && grant.actions.iter().any(|a| matches!(a, Action::Mint | Action::Exchange)) {
+        let why = "[\"*\"] is over-broad for mint and exchange: name the roles, or say actions = [\"read\"] (or revoke, admin)";
         section.wrong("roles", why);
     }
 }
@@ -162,4 +169,48 @@ fn check_params(section: &Section<'_>, grant: &Grant, known: &Known<'_>) {
             }
         }
     }
+}
+
+/// Who exchanges whose tokens must be said, and only tokens can be exchanged.
+fn check_exchange(section: &Section<'_>, grant: &Grant, known: &Known<'_>) {
+    match (grant.actions.contains(&Action::Exchange), grant.subjects.is_empty()) {
+        (true, true) => section.wrong("subjects", "is missing: for exchange, the SPIFFE IDs on whose behalf"),
+        (false, false) => section.wrong("subjects", "means something with actions = [\"exchange\"] only"),
+        (false, true) => {}
+        (true, false) => {
+            let no_token = |role: &&str| known.roles.good.get(*role).is_some_and(|role| role.kind != TOKEN);
+            if let Some(role) = named(grant).find(no_token) {
+                section.wrong("roles", format!("role {role:?} gives no tokens: there is nothing to exchange"));
+            }
+        }
+    }
+}
+
+/// A claim that speaks of a segment of the caller's identity must find it in each pattern by which the role is granted.
+fn check_names(section: &Section<'_>, grant: &Grant, known: &Known<'_>) {
+    if !grant.actions.iter().any(|action| matches!(action, Action::Mint | Action::Exchange)) {
+        return;
+    }
+    for role in named(grant).filter_map(|role| known.roles.good.get(role)) {
+        let target = known.targets.good.get(&role.target);
+        let wanted = target.and_then(|target| Some(target.engine.as_tokens()?.captures(&role.settings)));
+        for name in wanted.into_iter().flatten() {
+            if let Some(pattern) = grant.identities.iter().find(|pattern| !pattern.names().any(|has| has == name)) {
+                let why = format!(
+                    "role {:?} has a claim with {{{{ identity.{name} }}}}, and {:?} has no segment {{{name}}}",
+                    role.name,
+                    pattern.as_str(),
+                );
+                section.wrong("identities", why);
+            }
+        }
+    }
+}
+
+fn named(grant: &Grant) -> impl Iterator<Item = &str> {
+    let names = match &grant.roles {
+        RoleSet::Named(names) => names.as_slice(),
+        RoleSet::All => &[],
+    };
+    names.iter().map(String::as_str)
 }

@@ -40,6 +40,7 @@ use document::{Document, Places};
 use section::{Problems, Section};
 use targets::TargetMaker;
 
+use crate::domain::grant::IdPattern;
 use crate::limits::Limits;
 use crate::policy::Rules;
 use crate::token::TokenConfig;
@@ -188,7 +189,7 @@ impl Parts {
         };
         let targets = maker.targets(&root);
         let roles = targets::roles(&root, &targets, &limits);
-        let known = grants::Known { roles: &roles, bundles: identity.as_ref().map(|i| &i.bundles) };
+        let known = grants::Known { roles: &roles, targets: &targets, bundles: identity.as_ref().map(|i| &i.bundles) };
         let grants = grants::grants(&root, &known);
         root.finish();
         let rules = Rules { roles: roles.good, grants };
@@ -280,6 +281,8 @@ pub struct Target {
     pub retired: bool,
     /// How often its admin login gets another password by itself.
     pub rotate_admin_every: Option<Duration>,
+    /// Who may ask whether a token is good: those that tokens are sent to.
+    pub verifiers: Vec<IdPattern>,
     /// Its engine, made from its settings.
     pub engine: Arc<dyn Engine>,
     /// SHA-256 of its settings as written: two configs with the same one mean the same target.

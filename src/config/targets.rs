@@ -10,12 +10,14 @@ use leasehold_sdk::{ClusterName, EngineKind, RoleContext, Settings, TargetContex
 
 use super::section::{Section, check_name, unknown};
 use super::{PointsAt, Target};
+use crate::domain::grant::IdPattern;
 use crate::domain::role::{ParamPattern, Role};
 use crate::domain::ttl::Lifetimes;
 use crate::limits::Limits;
+use crate::token;
 
 /// The kind of credential that the broker itself signs.
-const TOKEN: &str = "token";
+pub(super) const TOKEN: &str = "token";
 
 /// What targets are made from.
 pub(super) struct TargetMaker<'k> {
@@ -66,6 +68,7 @@ impl TargetMaker<'_> {
         }
         let zone = self.zone(section);
         let retired = section.flag("retired").unwrap_or(false);
+        let verifiers = verifiers(section, kind.is_some_and(|kind| kind.credential_kind() == TOKEN));
         let rotate_admin_every = section.duration("rotate_admin_every");
         if rotate_admin_every.is_some() && !self.recoverable {
             section.wrong("rotate_admin_every", "needs [seal] with a key, recovery_recipients and recovery_file");
@@ -86,6 +89,7 @@ impl TargetMaker<'_> {
             zone: zone?,
             retired,
             rotate_admin_every,
+            verifiers: verifiers?,
             engine,
             settings_hash,
             points_at,
@@ -117,6 +121,15 @@ impl TargetMaker<'_> {
     }
 }
 
+/// Whom a target's tokens are sent to.
+fn verifiers(section: &Section<'_>, of_tokens: bool) -> Option<Vec<IdPattern>> {
+    if !of_tokens || !section.has("verifiers") {
+        return Some(Vec::new());
+    }
+    let list = section.strings("verifiers")?;
+    list.value.iter().map(|field| field.read(|text| IdPattern::parse(text))).collect::<Vec<_>>().into_iter().collect()
+}
+
 pub(super) fn roles(root: &Section<'_>, targets: &Targets, limits: &Limits) -> Roles {
     let section = root.section_or_empty("roles");
     let named = section.entries().into_iter().map(|(name, _)| name.to_owned()).collect();
@@ -143,6 +156,11 @@ fn role(name: &str, section: &Section<'_>, targets: &Targets, limits: &Limits) -
     {
         section.wrong("params", format!("has more than params_per_request_max ({})", limits.params_per_request_max));
     }
+    let of_tokens = target.is_some_and(|target| target.credential_kind == TOKEN);
+    let leased = if of_tokens { section.flag("lease").unwrap_or(true) } else { true };
+    if of_tokens {
+        check_tokens(section, lifetimes.as_ref(), params.as_ref(), leased);
+    }
     let settings = section.rest();
     let context =
         RoleContext { role: name.to_owned(), params: params.iter().flat_map(|p| p.keys().cloned()).collect() };
@@ -153,8 +171,31 @@ fn role(name: &str, section: &Section<'_>, targets: &Targets, limits: &Limits) -
         kind: target?.credential_kind,
         lifetimes: lifetimes?,
         params: params?,
+        leased,
         settings,
     })
+}
+
+/// What holds for roles of tokens alone.
+fn check_tokens(
+    section: &Section<'_>,
+    lifetimes: Option<&Lifetimes>,
+    params: Option<&BTreeMap<String, ParamPattern>>,
+    leased: bool,
+) {
+    let max = if leased { token::LIFE_MAX } else { token::LEASELESS_LIFE_MAX };
+    if lifetimes.is_some_and(|lifetimes| lifetimes.max_ttl() > max) {
+        let key = if section.has("max_ttl") { "max_ttl" } else { "ttl" };
+        let why = match leased {
+            true => "must not be longer than 24h: keys are published that long after their last signature",
+            false => "must not be longer than 10m without a lease: nobody can end such a token",
+        };
+        section.wrong(key, why);
+    }
+    let form = params.into_iter().flatten().map(|(name, _)| name.as_str());
+    for name in form.filter(|name| token::FORM_FIELDS.contains(name)) {
+        section.wrong(&format!("params.{name}"), "is the name of a field of /oauth2/token: no param can be called so");
+    }
 }
 
 fn lifetimes(section: &Section<'_>) -> Option<Lifetimes> {

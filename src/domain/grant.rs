@@ -62,6 +62,8 @@ pub struct Grant {
     pub actions: Vec<Action>,
     /// Narrower forms of the roles' params.
     pub params: BTreeMap<String, ParamPattern>,
+    /// For exchanges: on whose behalf.
+    pub subjects: Vec<IdPattern>,
 }
 
 /// The roles of a grant.
@@ -83,12 +85,20 @@ impl RoleSet {
     }
 }
 
-/// Which identities: a SPIFFE ID in which whole path segments may be `*`.
+/// Which identities: a SPIFFE ID in which whole path segments may be `*`, or `{name}`, which means the same and gives what stands there
+/// a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdPattern {
     text: String,
     trust_domain: TrustDomain,
-    segments: Vec<Option<String>>,
+    segments: Vec<Segment>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    Any,
+    Named(String),
 }
 
 /// Why a pattern is refused.
@@ -106,6 +116,11 @@ pub enum PatternError {
     /// `*` in part of a segment.
     #[error("{0:?} is over-broad: '*' must be a whole path segment, not a part of one")]
     PartOfSegment(String),
+    /// `{…}` that is no name.
+    #[error(
+        "{0:?}: {{name}} must be a whole path segment, its name 1 to 32 characters of a-z, 0-9 and _, and no name may come twice"
+    )]
+    BadName(String),
     /// No literal segment at all.
     #[error("{0:?} is over-broad: at least one path segment must be literal")]
     NoLiteral(String),
@@ -126,18 +141,30 @@ impl IdPattern {
         }
         let mut segments = Vec::new();
         for segment in path.split('/') {
+            let bad_name = || PatternError::BadName(text.to_owned());
             segments.push(match segment {
-                "*" => None,
+                "*" => Segment::Any,
                 s if s.contains("**") => return Err(PatternError::DoubleStar(text.to_owned())),
                 s if s.contains('*') => return Err(PatternError::PartOfSegment(text.to_owned())),
-                s => Some(s.to_owned()),
+                s if s.contains(['{', '}']) => {
+                    let named = name_in(s).map(|name| Segment::Named(name.to_owned())).ok_or_else(bad_name)?;
+                    if segments.contains(&named) {
+                        return Err(bad_name());
+                    }
+                    named
+                }
+                s => Segment::Literal(s.to_owned()),
             });
         }
-        if segments.iter().all(Option::is_none) {
+        if !segments.iter().any(|segment| matches!(segment, Segment::Literal(_))) {
             return Err(PatternError::NoLiteral(text.to_owned()));
         }
         // With its wildcards filled in it must be an ID: the rules of SPIFFE-ID section 2 have one owner.
-        let filled = text.replace('*', "x");
+        let filled = segments.iter().map(|segment| match segment {
+            Segment::Literal(text) => text.as_str(),
+            Segment::Any | Segment::Named(_) => "x",
+        });
+        let filled = format!("spiffe://{domain}/{}", filled.collect::<Vec<_>>().join("/"));
         let id = SpiffeId::parse(&filled).map_err(|e| not_an_id(e.to_string()))?;
         let trust_domain = TrustDomain::parse(domain).map_err(|e| not_an_id(e.to_string()))?;
         debug_assert_eq!(id.segments().count(), segments.len());
@@ -154,16 +181,41 @@ impl IdPattern {
         &self.text
     }
 
+    /// The names that it gives to segments.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Named(name) => Some(name.as_str()),
+            Segment::Literal(_) | Segment::Any => None,
+        })
+    }
+
     /// Whether `id` is meant: same trust domain, as many segments, each literal one equal.
     pub fn matches(&self, id: &SpiffeId) -> bool {
-        let mut segments = id.segments();
+        let mut have = id.segments();
+        let fits = |want: &Segment, have: &str| match want {
+            Segment::Literal(literal) => literal == have,
+            Segment::Any | Segment::Named(_) => true,
+        };
         id.trust_domain() == &self.trust_domain
-            && self
-                .segments
-                .iter()
-                .all(|want| segments.next().is_some_and(|have| want.as_deref().is_none_or(|literal| literal == have)))
-            && segments.next().is_none()
+            && self.segments.iter().all(|want| have.next().is_some_and(|have| fits(want, have)))
+            && have.next().is_none()
     }
+
+    /// What stands in `id` where the pattern has names; `None` when `id` is not meant.
+    pub fn captured(&self, id: &SpiffeId) -> Option<BTreeMap<String, String>> {
+        let named = |(want, have): (&Segment, &str)| match want {
+            Segment::Named(name) => Some((name.clone(), have.to_owned())),
+            Segment::Literal(_) | Segment::Any => None,
+        };
+        self.matches(id).then(|| self.segments.iter().zip(id.segments()).filter_map(named).collect())
+    }
+}
+
+/// The name in `{name}`.
+fn name_in(segment: &str) -> Option<&str> {
+    let name = segment.strip_prefix('{')?.strip_suffix('}')?;
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    ((1..=32).contains(&name.len()) && name.bytes().all(plain)).then_some(name)
 }
 
 #[cfg(test)]
@@ -190,6 +242,19 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_at_a_name_is_told() {
+        let p = IdPattern::parse("spiffe://d/ns/{team}/sa/{account}").unwrap();
+        assert_eq!(p.names().collect::<Vec<_>>(), ["team", "account"]);
+        let captured = p.captured(&id("spiffe://d/ns/red/sa/web")).unwrap();
+        assert_eq!(
+            captured.into_iter().collect::<Vec<_>>(),
+            [("account".into(), "web".into()), ("team".into(), "red".into())]
+        );
+        assert_eq!(p.captured(&id("spiffe://d/ns/red/x/web")), None);
+        assert_eq!(p.captured(&id("spiffe://e/ns/red/sa/web")), None);
+    }
+
+    #[test]
     fn over_broad_patterns_are_refused() {
         for bad in [
             "spiffe://*/a",
@@ -206,6 +271,12 @@ mod tests {
             "*",
             "",
             "https://d/a",
+            "spiffe://d/{x}",
+            "spiffe://d/a/{x}/{x}",
+            "spiffe://d/a/{X}",
+            "spiffe://d/a/{}",
+            "spiffe://d/a/b{x}",
+            "spiffe://{d}/a/b",
         ] {
             assert!(IdPattern::parse(bad).is_err(), "{bad}");
         }

@@ -20,6 +20,8 @@ pub struct Role {
     pub lifetimes: Lifetimes,
     /// What a caller may pass, and its form.
     pub params: BTreeMap<String, ParamPattern>,
+    /// Whether its credentials have leases. Only tokens may have none.
+    pub leased: bool,
     /// The engine's own settings.
     pub settings: RoleSettings,
 }

@@ -24,8 +24,17 @@ pub struct MintAsk {
     pub params: BTreeMap<String, String>,
     /// Which of the role's scopes, with spaces between; only for tokens.
     pub scope: Option<String>,
+    /// The token that is exchanged for it.
+    pub behalf: Option<OnBehalf>,
     /// The lease that it is to take the place of.
     pub replaces: Option<LeaseId>,
+}
+
+/// On whose behalf a caller exchanges a token. Only a token of our own that is good makes one.
+#[derive(Debug, Clone)]
+pub struct OnBehalf {
+    pub(super) subject: SpiffeId,
+    pub(super) told: leasehold_sdk::Behalf,
 }
 
 /// Leases are asked for.
@@ -98,6 +107,8 @@ pub struct DecisionAsk {
     pub role: String,
     /// With which params.
     pub params: BTreeMap<String, String>,
+    /// For an exchange: on whose behalf.
+    pub subject: Option<SpiffeId>,
 }
 
 /// The answer.

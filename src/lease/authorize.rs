@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use leasehold_identity::SpiffeId;
 use leasehold_sdk::{LeaseId, random};
 
 use super::{Broker, Failure, RequestId};
@@ -17,6 +18,8 @@ use crate::store::{OutboxEntry, StoreError};
 pub(super) struct Permit {
     /// The audit log has it too.
     pub decision_id: String,
+    /// What stands in the caller's identity where the pattern of its grant has names.
+    pub captured: BTreeMap<String, String>,
 }
 
 /// What a caller wants to do.
@@ -25,6 +28,8 @@ pub(super) struct Deed<'a> {
     pub role: Option<&'a str>,
     pub lease: Option<LeaseId>,
     pub params: &'a BTreeMap<String, String>,
+    /// For an exchange: on whose behalf.
+    pub subject: Option<&'a SpiffeId>,
     /// Rights that the role has and should not be handed out unnoticed.
     pub dangerous: Vec<String>,
     /// The lease is the caller's own: reading and revoking it needs no grant.
@@ -33,12 +38,12 @@ pub(super) struct Deed<'a> {
 
 impl<'a> Deed<'a> {
     pub(super) fn on_role(action: Action, role: &'a str, params: &'a BTreeMap<String, String>) -> Self {
-        Self { action, role: Some(role), lease: None, params, dangerous: Vec::new(), own: false }
+        Self { action, role: Some(role), lease: None, params, subject: None, dangerous: Vec::new(), own: false }
     }
 
     /// What concerns the broker as a whole.
     pub(super) fn on_broker(action: Action) -> Self {
-        Self { action, role: None, lease: None, params: no_params(), dangerous: Vec::new(), own: false }
+        Self { action, role: None, lease: None, params: no_params(), subject: None, dangerous: Vec::new(), own: false }
     }
 }
 
@@ -56,7 +61,7 @@ impl Broker {
     /// The bare answer, for looking before leaping; nothing is put on record.
     pub(super) fn would(&self, rules: &Rules, caller: &Caller, deed: &Deed<'_>) -> Decision {
         if deed.own {
-            return Decision::Allowed { grant: String::new() };
+            return Decision::Allowed { grant: String::new(), captured: BTreeMap::new() };
         }
         policy::decide(
             rules,
@@ -65,6 +70,7 @@ impl Broker {
                 action: deed.action,
                 role: deed.role,
                 params: deed.params,
+                subject: deed.subject,
                 break_glass: caller.break_glass().is_some(),
             },
         )
@@ -101,7 +107,7 @@ impl Broker {
         match reason {
             // A refusal stands whether or not it could be recorded.
             Some(reason) => Err(Failure::Denied { decision_id, reason }),
-            None => written.map(|()| Permit { decision_id }).map_err(Failure::from),
+            None => written.map(|()| Permit { decision_id, captured: captured(decision) }).map_err(Failure::from),
         }
     }
 
@@ -123,7 +129,7 @@ impl Broker {
         }
         let Decided { decision_id, event, .. } = self.describe(&decision, caller, request, deed);
         self.keep_for_audit(&event).await?;
-        Ok(Permit { decision_id })
+        Ok(Permit { decision_id, captured: captured(decision) })
     }
 
     /// A call that the break-glass socket is not for: it is refused, on record.
@@ -155,7 +161,7 @@ impl Broker {
     ) -> Decided {
         self.metrics.decision(deed.action.as_str(), decision.allowed());
         let (grant, reason) = match decision {
-            Decision::Allowed { grant } => (Some(grant.clone()).filter(|g| !g.is_empty()), None),
+            Decision::Allowed { grant, .. } => (Some(grant.clone()).filter(|g| !g.is_empty()), None),
             Decision::BreakGlass => (None, None),
             Decision::Denied(why) => (None, Some(why.to_string())),
         };
@@ -170,12 +176,20 @@ impl Broker {
             role: deed.role.map(|role| policy::cut(role).into_owned()),
             lease: deed.lease,
             params: deed.params.clone(),
+            subject: deed.subject.map(ToString::to_string),
             allowed: decision.allowed(),
             grant,
             reason: reason.clone(),
             dangerous: deed.dangerous,
         };
         Decided { decision_id, reason, event }
+    }
+}
+
+fn captured(decision: Decision) -> BTreeMap<String, String> {
+    match decision {
+        Decision::Allowed { captured, .. } => captured,
+        Decision::BreakGlass | Decision::Denied(_) => BTreeMap::new(),
     }
 }
 

@@ -2,13 +2,16 @@
 //!
 //! The statements that record a lease, make it active and announce a renewal look at the blocks themselves, so that no broker hands
 //! anything out after a block is answered. Every other request of a blocked identity is refused by the list that each broker
-//! keeps in memory and reads again every two seconds.
+//! keeps in memory and reads again twice a second.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use leasehold_identity::SpiffeId;
+use leasehold_sdk::clock;
+use tokio::sync::watch;
 
 use super::authorize::{Decided, Deed};
 use super::{Broker, Failure, RequestId};
@@ -18,15 +21,52 @@ use crate::domain::grant::Action;
 use crate::policy::{Decision, Denial};
 use crate::store::{Block, StoreError};
 
+/// How old what is known of the blocks may be when a token without a lease is signed.
+const BLOCKS_FRESH: Duration = Duration::from_secs(2);
+
+/// Well within [`BLOCKS_FRESH`].
+const READ_BLOCKS_EVERY: Duration = Duration::from_millis(500);
+
 /// The blocks as this broker knows them.
 pub(super) type Blocked = BTreeMap<SpiffeId, Block>;
 
 impl Broker {
     /// Reads the blocks again.
     pub(super) async fn read_blocks(&self) -> Result<(), StoreError> {
+        // What is read is as old as the question.
+        let asked_at = clock::boot();
         let blocks = self.store.blocks().await?;
         self.blocked.store(Arc::new(blocks.into_iter().map(|block| (block.identity.clone(), block)).collect()));
+        self.blocks_read_at.store(u64::try_from(asked_at.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
         Ok(())
+    }
+
+    /// Whoever hands out what nobody can end must know whom not to.
+    ///
+    /// # Errors
+    /// [`Failure::StoreAway`] when the blocks were read longer ago than [`BLOCKS_FRESH`].
+    pub(super) fn blocks_must_be_fresh(&self) -> Result<(), Failure> {
+        let read_at = Duration::from_millis(self.blocks_read_at.load(Ordering::Acquire));
+        if clock::boot().saturating_sub(read_at) <= BLOCKS_FRESH {
+            return Ok(());
+        }
+        let why = format!(
+            "the blocked identities have not been read for {BLOCKS_FRESH:?}: no token without a lease until then"
+        );
+        Err(Failure::StoreAway { why })
+    }
+
+    /// Reads the blocks again and again; ends when the broker stops.
+    pub(super) async fn keep_reading_blocks(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            if let Err(e) = self.read_blocks().await {
+                tracing::warn!(error = %e, "the blocked identities could not be read");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(READ_BLOCKS_EVERY) => {}
+                _ = stop.changed() => {}
+            }
+        }
     }
 
     /// Refuses a blocked caller, on record.

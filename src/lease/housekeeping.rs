@@ -101,7 +101,6 @@ impl Broker {
         if self.unfit().is_some() {
             return Ok(());
         }
-        self.read_blocks().await?;
         self.read_holds().await?;
         self.keep_admin_secrets().await?;
         self.rotate_what_is_due().await?;

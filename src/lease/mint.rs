@@ -1,5 +1,6 @@
 //! A mint: decide, record, make, activate, hand out. Each step is durable before the next (law 1).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +58,9 @@ impl Broker {
         }
         let current = self.current();
         let lease_id = LeaseId::at(self.clock.now());
-        let mut deed = Deed::on_role(Action::Mint, &ask.role, &ask.params);
+        let action = if ask.behalf.is_some() { Action::Exchange } else { Action::Mint };
+        let mut deed = Deed::on_role(action, &ask.role, &ask.params);
+        deed.subject = ask.behalf.as_ref().map(|behalf| &behalf.subject);
         if !self.would(&current.config.rules, caller, &deed).allowed() {
             return Err(self
                 .authorize(&current.config.rules, caller, request, deed)
@@ -72,6 +75,10 @@ impl Broker {
             let why = format!("is for tokens; the role {:?} gives a credential of the kind {}", role.name, role.kind);
             return Err(Failure::Bad { what: "scope".into(), why });
         }
+        if !role.leased {
+            // Where there is a lease, the statement that records it looks at the blocks.
+            self.blocks_must_be_fresh()?;
+        }
         let replaces = self.due_replacement(caller, &role.name, ask.replaces).await?;
         if replaces.is_none() {
             self.rates.mint(caller.id.as_str(), &role.name)?;
@@ -83,11 +90,11 @@ impl Broker {
         let fingerprint = target.fingerprint_known().await.map_err(|e| away(target, &e))?;
         deed.lease = Some(lease_id);
         deed.dangerous = target.vet(role).await.map_err(|e| away(target, &e))?;
-        self.authorize(&current.config.rules, caller, request, deed).await?;
+        let permit = self.authorize(&current.config.rules, caller, request, deed).await?;
         failpoint::hit("mint.decided");
 
         let account = AccountName::new(current.config.broker.cluster.clone(), self.store.tag().clone(), lease_id);
-        let facts = facts_of(caller, &ask)?;
+        let facts = facts_of(caller, &ask, permit.captured)?;
         let plan = target
             .engine()
             .plan(&PlanRequest {
@@ -98,11 +105,14 @@ impl Broker {
                 caller: &facts,
                 fingerprint: &fingerprint,
                 scope: ask.scope.as_deref(),
-                slot: if role.kind == TOKEN { self.issuer.slot() } else { None },
+                slot: if role.kind == TOKEN && role.leased { self.issuer.slot() } else { None },
             })
             .map_err(|e| Failure::Bad { what: "the request".into(), why: e.to_string() })?;
         let times = role.lifetimes.times(self.clock.now(), ttl, random::fraction());
         let times = times.bounded(plan.ends_by, plan.renewable);
+        if !role.leased {
+            return self.sign_and_forget(&current, target, plan, times).await;
+        }
         let lease = new_lease(lease_id, role, caller, &plan, times, ttl);
         self.record_and_make((caller, request), &current, target, lease, plan, replaces).await
     }
@@ -149,6 +159,25 @@ impl Broker {
         self.activate(lease, minted, target).await
     }
 
+    /// The one exception to law 1: a token without a lease is signed, and nothing is kept of it. It lives for minutes, and its audit line
+    /// is that of the decision.
+    async fn sign_and_forget(
+        &self,
+        current: &Current,
+        target: &Arc<TargetHandle>,
+        plan: Plan,
+        times: Times,
+    ) -> Result<Issued, Failure> {
+        let deadline = times.issued_at.plus(Duration::from_millis(current.config.limits.mint_milliseconds_max));
+        let order = MintOrder { plan, expires_at: times.expires_at, deadline };
+        // There is no target to be spared by lanes: signing is all that happens.
+        let minted = target.engine().mint(vec![order]).await.pop();
+        let minted = minted.unwrap_or_else(|| Err(EngineError::unknown("it answered nothing")));
+        let minted = minted.map_err(|e| away(target, &e))?;
+        let delivery = Delivery { armed: None };
+        Ok(Issued { lease: None, expires_at: times.expires_at, credential: minted.credential, delivery })
+    }
+
     /// The last steps: the row says active, the log says active, the caller gets it.
     async fn activate(
         self: &Arc<Self>,
@@ -178,7 +207,8 @@ impl Broker {
         failpoint::hit("mint.on_record");
         // No bell for the reapers: no lease is shorter than their longest sleep, and each bell costs two looks at the store.
         self.changes.tell(lease.id);
-        Ok(Issued { lease, credential: minted.credential, delivery })
+        let expires_at = lease.expires_at;
+        Ok(Issued { lease: Some(lease), expires_at, credential: minted.credential, delivery })
     }
 
     async fn mint_failed(&self, target: &TargetHandle, id: LeaseId, refusal: MintRefusal) -> Failure {
@@ -253,7 +283,11 @@ impl Broker {
     }
 }
 
-fn facts_of(caller: &Caller, ask: &MintAsk) -> Result<leasehold_sdk::Caller, Failure> {
+fn facts_of(
+    caller: &Caller,
+    ask: &MintAsk,
+    captured: BTreeMap<String, String>,
+) -> Result<leasehold_sdk::Caller, Failure> {
     let Proof::Certificate { sha256, not_after } = &caller.proof else {
         // The policy has said no before; nothing is made for whoever cannot have it.
         return Err(Failure::NotFound);
@@ -263,6 +297,8 @@ fn facts_of(caller: &Caller, ask: &MintAsk) -> Result<leasehold_sdk::Caller, Fai
         cert_sha256: sha256.clone(),
         not_after: *not_after,
         params: ask.params.clone(),
+        captured,
+        behalf: ask.behalf.as_ref().map(|behalf| behalf.told.clone()),
     })
 }
 

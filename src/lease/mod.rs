@@ -94,6 +94,8 @@ pub struct Broker {
     /// Why this broker must leave the store alone, if it must.
     unfit: ArcSwapOption<String>,
     blocked: ArcSwap<Blocked>,
+    /// Milliseconds of the boot-time clock.
+    blocks_read_at: AtomicU64,
     tasks: Tasks,
     stopping: AtomicBool,
     /// Lines wait in the store because the log did not take them: they come first when it does again (law 2).
@@ -134,8 +136,10 @@ pub struct Parts {
 
 /// A credential for its caller, once.
 pub struct Issued {
-    /// Its lease, active.
-    pub lease: Lease,
+    /// Its lease, active; `None`: it has none, and nobody can end it.
+    pub lease: Option<Lease>,
+    /// When the credential ends unless its lease is renewed.
+    pub expires_at: Timestamp,
     /// The credential.
     pub credential: Credential,
     /// To be told when the credential has reached its caller.

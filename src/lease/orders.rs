@@ -69,7 +69,7 @@ impl Broker {
         if !ask.dry_run {
             self.rates.order(caller.id.as_str())?;
         }
-        let Permit { decision_id } = self.authorize_end(&current.config.rules, caller, request, deed).await?;
+        let Permit { decision_id, .. } = self.authorize_end(&current.config.rules, caller, request, deed).await?;
         let matched = self.store.count_live(&filter).await?;
         if ask.dry_run {
             return Ok(OrderTaken { order: None, matched });

@@ -110,6 +110,7 @@ impl Broker {
             presence,
             unfit: ArcSwapOption::empty(),
             blocked: ArcSwap::default(),
+            blocks_read_at: AtomicU64::new(0),
             own_id,
         });
         // Before the first connection: the configured password may be one of long ago.
@@ -138,6 +139,7 @@ impl Broker {
                 tokio::spawn(orders::run(self.clone(), stop.clone())),
                 tokio::spawn(counting::run(self.clone(), stop.clone())),
                 tokio::spawn(purge::run(self.clone(), stop.clone())),
+                tokio::spawn(self.clone().keep_reading_blocks(stop.clone())),
                 tokio::spawn(token_keys::run(self.clone(), stop.clone())),
                 tokio::spawn(housekeeping::refused_handshakes(self.clone(), stop.clone())),
                 tokio::spawn(housekeeping::refusals(self.clone(), stop.clone())),

@@ -34,6 +34,7 @@ impl Broker {
             role: Some(&lease.role),
             lease: Some(id),
             params: no_params(),
+            subject: None,
             dangerous: Vec::new(),
             own,
         };

@@ -178,10 +178,11 @@ impl Broker {
             action: ask.action,
             role: Some(&ask.role),
             params: &ask.params,
+            subject: ask.subject.as_ref(),
             break_glass: false,
         };
         let (allowed, grant, reason) = match policy::decide(&rules, question) {
-            Decision::Allowed { grant } => (true, Some(grant), None),
+            Decision::Allowed { grant, .. } => (true, Some(grant), None),
             Decision::BreakGlass => (true, None, None),
             Decision::Denied(why) => (false, None, Some(why.to_string())),
         };
@@ -208,6 +209,7 @@ fn answered(caller: &Caller, request: &RequestId, about: &SpiffeId, ask: Decisio
         action: ask.action.to_string(),
         role: policy::cut(&ask.role).into_owned(),
         params: ask.params,
+        subject: ask.subject.map(|subject| subject.to_string()),
         allowed: decided.allowed,
         grant: decided.grant.clone(),
         reason: decided.reason.clone(),
@@ -216,7 +218,11 @@ fn answered(caller: &Caller, request: &RequestId, about: &SpiffeId, ask: Decisio
 
 fn may(rules: &Rules, caller: &Caller, action: Action, role: Option<&str>) -> bool {
     let break_glass = caller.break_glass().is_some();
-    policy::decide(rules, Question { identity: &caller.id, action, role, params: no_params(), break_glass }).allowed()
+    policy::decide(
+        rules,
+        Question { identity: &caller.id, action, role, params: no_params(), subject: None, break_glass },
+    )
+    .allowed()
 }
 
 /// The action by which the caller sees others' leases of `role`: `read`, or `revoke`, which is of no use blind.

@@ -34,6 +34,8 @@ pub struct Question<'a> {
     pub role: Option<&'a str>,
     /// With which params.
     pub params: &'a BTreeMap<String, String>,
+    /// For an exchange: on whose behalf.
+    pub subject: Option<&'a SpiffeId>,
     /// It is asked over the break-glass socket.
     pub break_glass: bool,
 }
@@ -45,6 +47,8 @@ pub enum Decision {
     Allowed {
         /// The grant.
         grant: String,
+        /// What stands in the identity where the grant's pattern has names.
+        captured: BTreeMap<String, String>,
     },
     /// Allowed to root on the broker's host, without a grant.
     BreakGlass,
@@ -119,7 +123,7 @@ pub fn decide(rules: &Rules, q: Question<'_>) -> Decision {
     let mut nearest = None;
     for grant in rules.grants.iter().filter(|g| covers(g, &q)) {
         match role.map_or(Ok(()), |role| params_fit(role, grant, &q)) {
-            Ok(()) => return Decision::Allowed { grant: grant.name.clone() },
+            Ok(()) => return Decision::Allowed { grant: grant.name.clone(), captured: captured(grant, q.identity) },
             Err(why) => nearest = nearest.or(Some(Denial::Params { grant: grant.name.clone(), why })),
         }
     }
@@ -140,12 +144,23 @@ fn covers(grant: &Grant, q: &Question<'_>) -> bool {
         Some(role) => grant.roles.contains(role),
         None => grant.roles == crate::domain::grant::RoleSet::All,
     };
-    role_fits && grant.actions.contains(&q.action) && grant.identities.iter().any(|p| p.matches(q.identity))
+    let subject_fits = match q.action {
+        Action::Exchange => q.subject.is_some_and(|subject| grant.subjects.iter().any(|p| p.matches(subject))),
+        _ => true,
+    };
+    role_fits
+        && subject_fits
+        && grant.actions.contains(&q.action)
+        && grant.identities.iter().any(|p| p.matches(q.identity))
+}
+
+fn captured(grant: &Grant, identity: &SpiffeId) -> BTreeMap<String, String> {
+    grant.identities.iter().find_map(|pattern| pattern.captured(identity)).unwrap_or_default()
 }
 
 /// Params matter where a credential is asked for: each declared one must be there in its form, and no other.
 fn params_fit(role: &Role, grant: &Grant, q: &Question<'_>) -> Result<(), String> {
-    if q.action != Action::Mint {
+    if !matches!(q.action, Action::Mint | Action::Exchange) {
         return Ok(());
     }
     for (name, pattern) in &role.params {

@@ -15,6 +15,7 @@ fn role(name: &str, params: &[(&str, &str)]) -> (String, Arc<Role>) {
         kind: "database",
         lifetimes: Lifetimes::new(std::time::Duration::from_secs(60), None, None).unwrap(),
         params: patterns(params),
+        leased: true,
         settings: leasehold_sdk::RoleSettings(serde_json::Value::Null),
     };
     (name.to_owned(), Arc::new(role))
@@ -30,7 +31,14 @@ fn grant(name: &str, identity: &str, roles: &[&str], actions: &[Action], params:
         names => RoleSet::Named(names.iter().map(|r| (*r).to_owned()).collect()),
     };
     let identities = vec![IdPattern::parse(identity).unwrap()];
-    Grant { name: name.to_owned(), identities, roles, actions: actions.to_vec(), params: patterns(params) }
+    Grant {
+        name: name.to_owned(),
+        identities,
+        roles,
+        actions: actions.to_vec(),
+        params: patterns(params),
+        subjects: Vec::new(),
+    }
 }
 
 fn rules(grants: Vec<Grant>) -> Rules {
@@ -48,8 +56,11 @@ fn ask(
 ) -> Result<String, String> {
     let identity = SpiffeId::parse(identity).unwrap();
     let params = params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    match decide(rules, Question { identity: &identity, action, role, params: &params, break_glass: false }) {
-        Decision::Allowed { grant } => Ok(grant),
+    match decide(
+        rules,
+        Question { identity: &identity, action, role, params: &params, subject: None, break_glass: false },
+    ) {
+        Decision::Allowed { grant, .. } => Ok(grant),
         Decision::BreakGlass => Err("no socket was used".to_owned()),
         Decision::Denied(why) => Err(why.to_string()),
     }
@@ -129,7 +140,14 @@ fn the_break_glass_socket_looks_and_ends_and_hands_nothing_out() {
         for role in [None, Some("plain"), Some("gone")] {
             let decided = decide(
                 &rules,
-                Question { identity: &identity, action, role, params: &BTreeMap::new(), break_glass: true },
+                Question {
+                    identity: &identity,
+                    action,
+                    role,
+                    params: &BTreeMap::new(),
+                    subject: None,
+                    break_glass: true,
+                },
             );
             match action {
                 Action::Mint => {

@@ -21,6 +21,24 @@ pub const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Longest life of a token without a lease: nobody can end it.
 pub const LEASELESS_LIFE_MAX: Duration = Duration::from_secs(600);
 
+/// The fields of a token request that mean something by themselves (RFC 6749 section 4.4.2, RFC 8707, RFC 8693 section 2.1, RFC 7521
+/// section 4.2): a role's params are fields beside them.
+pub const FORM_FIELDS: [&str; 13] = [
+    "grant_type",
+    "scope",
+    "resource",
+    "audience",
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    "subject_token",
+    "subject_token_type",
+    "actor_token",
+    "actor_token_type",
+    "requested_token_type",
+];
+
 /// `[token]`: the issuer, and how often its keys change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenConfig {

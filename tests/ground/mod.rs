@@ -170,7 +170,7 @@ pub fn load(svid: &Svid) -> Arc<Identity> {
 pub async fn mint_of(client: &Client, role: &str, ask: &MintRequest) -> Result<Held, ClientError> {
     let issued = client.mint(role, ask).await?;
     match issued.credential {
-        Credential::Database(login) => Ok(Held { lease: issued.lease, login }),
+        Credential::Database(login) => Ok(Held { lease: issued.lease.expect("a lease"), login }),
         other => panic!("not a database credential but {}", other.kind()),
     }
 }

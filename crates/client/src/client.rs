@@ -61,7 +61,7 @@ impl Client {
     pub async fn mint(&self, role: &str, ask: &MintRequest) -> Result<MintResponse, ClientError> {
         #[derive(Deserialize)]
         struct Issued {
-            lease: Lease,
+            lease: Option<Lease>,
             credential: CredentialMembers,
         }
         let path = format!("/v1/credentials/{}", segment(role));
@@ -69,7 +69,9 @@ impl Client {
         let lease = issued.lease;
         match issued.credential.into_credential() {
             Ok(credential) => Ok(MintResponse { lease, credential }),
-            Err(wrong) => Err(ClientError::Credential { lease: lease.id, wrong }),
+            Err(wrong) => {
+                Err(ClientError::Credential { lease: lease.map(|lease| lease.id).unwrap_or_default(), wrong })
+            }
         }
     }
 

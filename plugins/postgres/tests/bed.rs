@@ -165,6 +165,8 @@ impl Bed {
             spiffe_id: "spiffe://test/billing".into(),
             cert_sha256: "00".into(),
             not_after: clock::wall(),
+            captured: Default::default(),
+            behalf: None,
             params: params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         };
         let account = AccountName::new(self.mark.cluster.clone(), self.mark.tag.clone(), lease);

@@ -145,6 +145,10 @@ pub trait TokenTarget: Send + Sync {
     /// Whom they are for (`aud`).
     fn audience(&self) -> &str;
 
+    /// The names of an identity's segments that a role's tokens speak of: whoever is granted it must be granted it by a pattern that has
+    /// them all.
+    fn captures(&self, role: &RoleSettings) -> Vec<String>;
+
     /// All scopes of a role.
     fn scopes(&self, role: &RoleSettings) -> Vec<String>;
 
@@ -180,6 +184,23 @@ pub struct Caller {
     pub not_after: Timestamp,
     /// What the caller passed, checked against the role's patterns.
     pub params: BTreeMap<String, String>,
+    /// What stands in its SPIFFE ID where the pattern of its grant has names.
+    pub captured: BTreeMap<String, String>,
+    /// On whose behalf it asks, when it exchanges a token that it was sent.
+    pub behalf: Option<Behalf>,
+}
+
+/// Somebody whose token another exchanges (RFC 8693).
+#[derive(Debug, Clone)]
+pub struct Behalf {
+    /// The SPIFFE ID of whom the token speaks.
+    pub subject: String,
+    /// What the token allows: names with spaces between.
+    pub scope: String,
+    /// When it ends.
+    pub ends_by: Timestamp,
+    /// Who exchanged it before (`act`).
+    pub actor: Option<serde_json::Value>,
 }
 
 /// What a plan is made from.

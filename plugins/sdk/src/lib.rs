@@ -24,8 +24,8 @@ pub use admin::{AdminSecret, AdminSecrets};
 pub use clock::Timestamp;
 pub use credential::{Credential, DatabaseCredential, Revocable, TokenCredential};
 pub use engine::{
-    Caller, Engine, EngineKind, Fingerprint, Listed, Listing, Mark, MintOrder, Minted, Plan, PlanRequest, Receipt,
-    RenewOrder, RevokeOrder, RoleContext, TargetContext, Throughput, TokenTarget,
+    Behalf, Caller, Engine, EngineKind, Fingerprint, Listed, Listing, Mark, MintOrder, Minted, Plan, PlanRequest,
+    Receipt, RenewOrder, RevokeOrder, RoleContext, TargetContext, Throughput, TokenTarget,
 };
 pub use error::{EngineError, Finding, Level, Reason};
 pub use host::{Host, JwtAlgorithm, JwtOrder, StatusSlot, Withdrawal};

@@ -1,4 +1,4 @@
-//! Claims of a role's own: texts with `{{ params.x }}` in them.
+//! Claims of a role's own: texts with `{{ params.x }}` and `{{ identity.x }}` in them.
 
 use std::collections::BTreeMap;
 
@@ -50,6 +50,8 @@ pub(crate) struct ClaimTemplate(Vec<Part>);
 enum Part {
     Text(String),
     Param(String),
+    /// What stands in the caller's SPIFFE ID where the pattern of its grant has this name.
+    Identity(String),
 }
 
 impl ClaimTemplate {
@@ -72,25 +74,41 @@ impl ClaimTemplate {
         let mut rest = text;
         while let Some((before, inner)) = rest.split_once("{{") {
             let (word, after) = inner.split_once("}}").ok_or("has {{ without }}")?;
-            let name = word.trim().strip_prefix("params.").ok_or("takes only {{ params.x }}")?;
-            if !param(name) {
-                return Err(format!("has {{{{ params.{name} }}}}, but the role's params have no {name:?}"));
-            }
             parts.extend((!before.is_empty()).then(|| Part::Text(before.to_owned())));
-            parts.push(Part::Param(name.to_owned()));
+            parts.push(match word.trim().split_once('.') {
+                Some(("params", name)) if param(name) => Part::Param(name.to_owned()),
+                Some(("params", name)) => {
+                    return Err(format!("has {{{{ params.{name} }}}}, but the role's params have no {name:?}"));
+                }
+                Some(("identity", name)) if !name.is_empty() => Part::Identity(name.to_owned()),
+                _ => return Err("takes only {{ params.x }} and {{ identity.x }}".into()),
+            });
             rest = after;
         }
         parts.extend((!rest.is_empty()).then(|| Part::Text(rest.to_owned())));
         Ok(Self(parts))
     }
 
-    /// The text with the params in it. `None`: one is not there.
-    pub(crate) fn fill(&self, params: &BTreeMap<String, String>) -> Option<String> {
+    /// The text with what the caller passed and what its identity says in it. `None`: one is not there.
+    pub(crate) fn fill(
+        &self,
+        params: &BTreeMap<String, String>,
+        captured: &BTreeMap<String, String>,
+    ) -> Option<String> {
         let part = |part: &Part| match part {
             Part::Text(text) => Some(text.clone()),
             Part::Param(name) => params.get(name).cloned(),
+            Part::Identity(name) => captured.get(name).cloned(),
         };
         self.0.iter().map(part).collect()
+    }
+
+    /// The names of an identity's segments in it.
+    pub(crate) fn captures(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Identity(name) => Some(name.as_str()),
+            Part::Text(_) | Part::Param(_) => None,
+        })
     }
 }
 
@@ -107,9 +125,14 @@ mod tests {
         let claim = parse("tenant", "t-{{ params.tenant }}/{{params.tenant}}").unwrap();
         // A param that looks like a placeholder is a text.
         let params = BTreeMap::from([("tenant".to_owned(), "{{ params.tenant }}".to_owned())]);
-        assert_eq!(claim.fill(&params).unwrap(), "t-{{ params.tenant }}/{{ params.tenant }}");
-        assert_eq!(claim.fill(&BTreeMap::new()), None);
-        assert_eq!(parse("tier", "gold").unwrap().fill(&BTreeMap::new()).unwrap(), "gold");
+        let none = BTreeMap::new();
+        assert_eq!(claim.fill(&params, &none).unwrap(), "t-{{ params.tenant }}/{{ params.tenant }}");
+        assert_eq!(claim.fill(&none, &params), None, "what an identity says is no param");
+        assert_eq!(parse("tier", "gold").unwrap().fill(&none, &none).unwrap(), "gold");
+        let claim = parse("team", "{{ identity.team }}").unwrap();
+        assert_eq!(claim.captures().collect::<Vec<_>>(), ["team"]);
+        let red = BTreeMap::from([("team".to_owned(), "red".to_owned())]);
+        assert_eq!((claim.fill(&none, &red).as_deref(), claim.fill(&red, &none)), (Some("red"), None));
     }
 
     #[test]
@@ -121,6 +144,7 @@ mod tests {
             ("a b", "x", "name"),
             ("tenant", "{{ params.tenant", "without }}"),
             ("tenant", "{{ identity }}", "only {{ params.x }}"),
+            ("tenant", "{{ identity. }}", "only {{ params.x }}"),
             ("tenant", "{{ params.region }}", "no \"region\""),
             ("tenant", "a\nb", "one line"),
         ] {

@@ -118,6 +118,12 @@ impl TokenTarget for TokenEngine {
         &self.config.audience
     }
 
+    fn captures(&self, role: &RoleSettings) -> Vec<String> {
+        let role = RoleConfig::from_settings(role).ok();
+        let claims = role.iter().flat_map(|role| role.claims.values());
+        claims.flat_map(|claim| claim.captures().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+
     fn scopes(&self, role: &RoleSettings) -> Vec<String> {
         RoleConfig::from_settings(role).map_or_else(|_| Vec::new(), |role| role.scopes)
     }

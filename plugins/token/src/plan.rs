@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 use leasehold_sdk::{
-    EngineError, JwtAlgorithm, JwtOrder, MintOrder, Plan, PlanRequest, Receipt, Revocable, RevokeOrder, StatusSlot,
-    Timestamp, Withdrawal,
+    Behalf, EngineError, JwtAlgorithm, JwtOrder, MintOrder, Plan, PlanRequest, Receipt, Revocable, RevokeOrder,
+    StatusSlot, Timestamp, Withdrawal,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -19,11 +19,19 @@ const ACCESS_TOKEN: &str = "at+jwt";
 /// Longest life of a token: where its end was never heard of, it is over so long after its deadline.
 const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// How often a token may be exchanged for another.
+const ACTORS_MAX: usize = 4;
+
 /// The engine's own part of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Body {
     audience: String,
     subject: String,
+    /// Who asked for it.
+    client: String,
+    /// The same, where that is another, with those who did so before (`act`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    actor: Option<Value>,
     /// Names with spaces between.
     pub(crate) scope: String,
     claims: BTreeMap<String, String>,
@@ -40,20 +48,29 @@ pub(crate) struct Body {
 /// [`EngineError::Refused`] when what the caller asks for is nothing that the role has.
 pub(crate) fn plan(audience: &str, request: &PlanRequest<'_>) -> Result<Plan, EngineError> {
     let role = RoleConfig::from_settings(request.settings).map_err(EngineError::refused)?;
-    let scopes = role.choose(request.scope).map_err(EngineError::refused)?;
     let caller = request.caller;
+    let mut scopes = role.choose(request.scope).map_err(EngineError::refused)?;
+    if let Some(behalf) = &caller.behalf {
+        // Nobody gets more on somebody's behalf than that one's own token allows.
+        scopes.retain(|scope| behalf.scope.split(' ').any(|has| has == scope));
+        if scopes.is_empty() {
+            return Err(EngineError::refused("the token that is exchanged allows none of these scopes"));
+        }
+    }
     let certificate = match role.bind {
         Bind::None => None,
         Bind::Certificate => Some(thumbprint(&caller.cert_sha256)?),
     };
     let claim = |(name, claim): (&String, &crate::claims::ClaimTemplate)| {
-        let text = claim.fill(&caller.params);
+        let text = claim.fill(&caller.params, &caller.captured);
         text.map(|text| (name.clone(), text))
-            .ok_or_else(|| EngineError::refused(format!("a param of the claim {name} is missing")))
+            .ok_or_else(|| EngineError::refused(format!("what the claim {name} is made of is missing")))
     };
     let body = Body {
         audience: audience.to_owned(),
-        subject: caller.spiffe_id.clone(),
+        subject: caller.behalf.as_ref().map_or(&caller.spiffe_id, |behalf| &behalf.subject).clone(),
+        client: caller.spiffe_id.clone(),
+        actor: caller.behalf.as_ref().map(|behalf| actor(&caller.spiffe_id, behalf)).transpose()?,
         scope: scopes.join(" "),
         claims: role.claims.iter().map(claim).collect::<Result<_, _>>()?,
         certificate,
@@ -69,9 +86,21 @@ pub(crate) fn plan(audience: &str, request: &PlanRequest<'_>) -> Result<Plan, En
         expires_in_target: true,
         renewable: false,
         // A token that is bound to a certificate is worth nothing after it, and none outlives the identity that it speaks for.
-        ends_by: Some(caller.not_after),
+        ends_by: Some(caller.behalf.as_ref().map_or(caller.not_after, |behalf| behalf.ends_by.min(caller.not_after))),
         params: caller.params.clone(),
         body: serde_json::to_value(body).map_err(|e| EngineError::refused(e.to_string()))?,
+    })
+}
+
+/// RFC 8693 section 4.1: the one who acts, and within, those who acted before.
+fn actor(caller: &str, behalf: &Behalf) -> Result<Value, EngineError> {
+    let before = behalf.actor.as_ref();
+    if std::iter::successors(before, |actor| actor.get("act")).count() >= ACTORS_MAX {
+        return Err(EngineError::refused(format!("the token has passed through {ACTORS_MAX} hands already")));
+    }
+    Ok(match before {
+        Some(before) => json!({ "sub": caller, "act": before }),
+        None => json!({ "sub": caller }),
     })
 }
 
@@ -104,7 +133,7 @@ impl Body {
         for (name, value) in [
             ("aud", json!(self.audience)),
             ("sub", json!(self.subject)),
-            ("client_id", json!(self.subject)),
+            ("client_id", json!(self.client)),
             ("scope", json!(self.scope)),
             // One name in the token, in the lease and in the audit log.
             ("jti", json!(order.plan.account.to_string())),
@@ -112,6 +141,9 @@ impl Body {
             ("exp", json!(seconds(order.expires_at))),
         ] {
             claims.insert(name.to_owned(), value);
+        }
+        if let Some(actor) = &self.actor {
+            claims.insert("act".to_owned(), actor.clone());
         }
         if let Some(certificate) = &self.certificate {
             claims.insert("cnf".to_owned(), json!({ "x5t#S256": certificate }));

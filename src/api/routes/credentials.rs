@@ -33,10 +33,12 @@ pub(super) async fn mint(
         ttl: body::duration("ttl", asked.ttl)?,
         params,
         scope: asked.scope,
+        behalf: None,
         replaces: asked.replaces.map(|id| body::lease_id("replaces", &id)).transpose()?,
     };
     let issued = api.broker.mint(&caller, &request_id, ask).await?;
-    let bytes = wire::issued(wire::lease(issued.lease), &issued.credential).map_err(|_| Problem::internal())?;
+    let bytes = wire::issued(issued.lease.map(wire::lease), &issued.credential, issued.expires_at)
+        .map_err(|_| Problem::internal())?;
     let body = CredentialBody::new(bytes, issued.delivery, connection);
     Response::builder()
         .status(StatusCode::CREATED)

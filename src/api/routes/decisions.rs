@@ -24,9 +24,16 @@ pub(super) async fn decide(
         let words: Vec<_> = Action::ALL.iter().map(|a| a.as_str()).collect();
         Problem::bad("action", format!("must be one of {}", words.join(", ")))
     })?;
-    let identity =
-        asked.identity.map(|id| SpiffeId::parse(&id).map_err(|e| Problem::bad("identity", e))).transpose()?;
-    let ask = DecisionAsk { identity, action, role: asked.role, params: asked.params.unwrap_or_default() };
+    let id = |key: &'static str, text: Option<String>| {
+        text.map(|id| SpiffeId::parse(&id).map_err(|e| Problem::bad(key, e))).transpose()
+    };
+    let ask = DecisionAsk {
+        identity: id("identity", asked.identity)?,
+        action,
+        role: asked.role,
+        params: asked.params.unwrap_or_default(),
+        subject: id("subject", asked.subject)?,
+    };
     let decided = api.broker.decide(&caller, &request_id, ask).await?;
     Ok(Json(DecisionResponse {
         allowed: decided.allowed,

@@ -104,15 +104,17 @@ impl Keeper {
             }
             answer => answer?,
         };
-        let Some(life) = Life::issued(&issued.lease, asked_at) else {
+        // What has no lease is not kept: whoever needs such a token asks for one.
+        let lease = issued.lease.ok_or_else(|| unreadable("a lease, which this role's tokens do not have"))?;
+        let Some(life) = Life::issued(&lease, asked_at) else {
             // Nobody will work with it.
-            let _ = shared.client.revoke(&issued.lease.id).await;
+            let _ = shared.client.revoke(&lease.id).await;
             return Err(unreadable("its times"));
         };
         shared.note_retiring();
         let generation = shared.held.borrow().as_ref().map_or(0, |held| held.generation) + 1;
         let credential = Arc::new(issued.credential);
-        shared.put(Held { generation, lease: issued.lease, credential, life });
+        shared.put(Held { generation, lease, credential, life });
         shared.counts(|counts| counts.rotations += u64::from(generation > 1));
         Ok(())
     }

@@ -24,6 +24,8 @@ pub struct TokenCredential {
     pub token_type: String,
     /// What it allows: names with spaces between.
     pub scope: String,
+    /// When it ends.
+    pub expires_at: String,
 }
 
 /// A login of a database.
@@ -86,6 +88,7 @@ pub(crate) struct CredentialMembers {
     access_token: Option<SecretString>,
     token_type: Option<String>,
     scope: Option<String>,
+    expires_at: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Credential {
@@ -109,6 +112,7 @@ impl CredentialMembers {
             access_token: self.access_token.ok_or(without("access_token"))?,
             token_type: self.token_type.ok_or(without("token_type"))?,
             scope: self.scope.ok_or(without("scope"))?,
+            expires_at: self.expires_at.ok_or(without("expires_at"))?,
         })
     }
 
@@ -159,6 +163,8 @@ pub(super) mod schema {
             token_type: String,
             /// What it allows: names with spaces between.
             scope: String,
+            /// When it ends.
+            expires_at: String,
         },
     }
 }

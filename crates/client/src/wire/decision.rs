@@ -20,6 +20,9 @@ pub struct DecisionRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[serde(default, deserialize_with = "super::unique::optional")]
     pub params: Option<BTreeMap<String, String>>,
+    /// For `exchange`: on behalf of this SPIFFE ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
 }
 
 /// The answer of `POST /v1/decisions`.

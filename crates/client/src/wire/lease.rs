@@ -30,8 +30,8 @@ pub struct MintRequest {
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MintResponse {
-    /// The new lease, active.
-    pub lease: Lease,
+    /// The new lease, active; null for a token that nobody can end.
+    pub lease: Option<Lease>,
     /// The credential, which nobody can ask for again.
     #[cfg_attr(feature = "openapi", schema(value_type = super::credential::schema::Credential))]
     pub credential: Credential,

@@ -74,6 +74,8 @@ impl Bench {
             spiffe_id: "spiffe://test.local/billing".into(),
             cert_sha256: String::new(),
             not_after: clock::wall(),
+            captured: Default::default(),
+            behalf: None,
             params: BTreeMap::new(),
         };
         let fingerprint = self.engine.fingerprint().await.expect("reach the server");

@@ -40,6 +40,8 @@ impl<'a> Harness<'a> {
             spiffe_id: "spiffe://conformance.test/caller".into(),
             cert_sha256: "0".repeat(64),
             not_after: from_now(3600),
+            captured: Default::default(),
+            behalf: None,
             params,
         };
         let plan = self.engine().plan(&PlanRequest {
