@@ -48,7 +48,7 @@ async fn read<T: DeserializeOwned>(request: Request, limits: &BodyLimits) -> Res
     serde_json::from_slice(&bytes).map(Some).map_err(|e| Problem::bad("body", e))
 }
 
-async fn whole(headers: &HeaderMap, body: Body, limits: &BodyLimits) -> Result<bytes::Bytes, Problem> {
+pub(super) async fn whole(headers: &HeaderMap, body: Body, limits: &BodyLimits) -> Result<bytes::Bytes, Problem> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|n| usize::try_from(n).map_or(true, |n| n > limits.bytes)) {
         return Err(Problem::too_large(limits.bytes));

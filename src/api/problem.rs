@@ -99,6 +99,21 @@ impl Problem {
         problem
     }
 
+    /// Its status.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What happened, in words.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// When to come again.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// The limit that was hit, by its name.
     pub(super) fn limit(&self) -> Option<&'static str> {
         self.limit
@@ -249,9 +264,16 @@ fn retry_after(failure: &Failure) -> Option<Duration> {
     }
 }
 
+/// Marks an answer whose words another standard sets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OthersWords;
+
 /// What the router itself refuses (a path that does not decode, a method) gets a problem document like all else.
 pub(super) async fn in_our_words(response: Response) -> Response {
-    if !response.status().is_client_error() || response.extensions().get::<Problem>().is_some() {
+    let said = |extensions: &axum::http::Extensions| {
+        extensions.get::<Problem>().is_some() || extensions.get::<OthersWords>().is_some()
+    };
+    if !response.status().is_client_error() || said(response.extensions()) {
         return response;
     }
     match response.status() {

@@ -30,7 +30,7 @@ mod revoke;
 mod survey;
 mod takeover;
 mod tasks;
-mod token_keys;
+mod tokens;
 mod view;
 
 use std::sync::Arc;
@@ -49,6 +49,7 @@ pub use custody::{Rotated, admin_secrets};
 pub use error::Failure;
 pub use presence::{Colleague, DEAD_AFTER};
 pub use reload::ReloadRefused;
+pub use tokens::{TokenAsk, TokenRefused};
 
 /// An order to end many leases, as it stands.
 pub use crate::store::Order;

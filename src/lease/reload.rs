@@ -16,7 +16,7 @@ use super::rates::Rates;
 use super::survey::Surveys;
 use super::tasks::Tasks;
 use super::{
-    Broker, Current, Parts, counting, housekeeping, memory, orders, outage, purge, reaper, reconciler, token_keys,
+    Broker, Current, Parts, counting, housekeeping, memory, orders, outage, purge, reaper, reconciler, tokens,
 };
 use crate::audit::{Event, HandshakeGate};
 use crate::config::{self, Config, ConfigError, Remembered};
@@ -140,7 +140,7 @@ impl Broker {
                 tokio::spawn(counting::run(self.clone(), stop.clone())),
                 tokio::spawn(purge::run(self.clone(), stop.clone())),
                 tokio::spawn(self.clone().keep_reading_blocks(stop.clone())),
-                tokio::spawn(token_keys::run(self.clone(), stop.clone())),
+                tokio::spawn(tokens::keys::run(self.clone(), stop.clone())),
                 tokio::spawn(housekeeping::refused_handshakes(self.clone(), stop.clone())),
                 tokio::spawn(housekeeping::refusals(self.clone(), stop.clone())),
             ]

@@ -16,7 +16,7 @@ use super::keeper::KeyLine;
 use super::key::TokenKey;
 
 /// Longest token, in bytes: it must fit into a header of every server on its way.
-const TOKEN_BYTES_MAX: usize = 6 * 1024;
+pub(super) const TOKEN_BYTES_MAX: usize = 6 * 1024;
 
 /// When to ask again while there are no keys yet.
 const COME_AGAIN: Duration = Duration::from_secs(1);
@@ -40,6 +40,10 @@ pub(super) struct InForce {
 impl Issuer {
     pub(super) fn put(&self, in_force: InForce) {
         self.in_force.store(Some(Arc::new(in_force)));
+    }
+
+    pub(super) fn in_force(&self) -> Option<Arc<InForce>> {
+        self.in_force.load_full()
     }
 
     pub(super) fn key_sealed_as(&self, sealed: &str) -> Option<Arc<TokenKey>> {

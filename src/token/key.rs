@@ -6,7 +6,7 @@ use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use data_encoding::BASE64;
 use jsonwebtoken::jwk::{Jwk, KeyOperations, PublicKeyUse, ThumbprintHash};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use leasehold_sdk::JwtAlgorithm;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
@@ -30,6 +30,7 @@ pub struct TokenKey {
     pub(super) sealed_as: String,
     algorithm: JwtAlgorithm,
     signer: EncodingKey,
+    verifier: DecodingKey,
 }
 
 /// A new key, in the form in which it is sealed. Slow for RSA.
@@ -86,7 +87,18 @@ impl TokenKey {
         jwk.common.key_id = Some(kid.clone());
         jwk.common.public_key_use = Some(PublicKeyUse::Signature);
         jwk.common.key_operations = Some(vec![KeyOperations::Verify]);
-        Ok(Self { kid, jwk, sealed_as, algorithm, signer })
+        let verifier = DecodingKey::from_jwk(&jwk).map_err(|_| broken())?;
+        Ok(Self { kid, jwk, sealed_as, algorithm, signer, verifier })
+    }
+
+    /// By which it signs.
+    pub(super) fn algorithm(&self) -> Algorithm {
+        of(self.algorithm)
+    }
+
+    /// Its public half.
+    pub(super) fn verifier(&self) -> &DecodingKey {
+        &self.verifier
     }
 
     /// Signs.
@@ -111,7 +123,7 @@ fn of(algorithm: JwtAlgorithm) -> Algorithm {
 
 #[cfg(test)]
 mod tests {
-    use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
+    use jsonwebtoken::{Validation, decode, decode_header};
 
     use super::*;
 

@@ -7,6 +7,7 @@ mod discovery;
 mod issuer;
 mod keeper;
 mod key;
+mod own;
 mod schedule;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub use discovery::{Addresses, Documents};
 pub use issuer::Issuer;
 pub use keeper::{Keeper, KeeperError, KeyLine};
+pub use own::{OwnToken, algorithm};
 
 /// Longest life of a token: keys are published this long after their last signature.
 pub const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);

@@ -47,6 +47,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("http_body", &[API, CLIENT, TELEMETRY, TESTS, BENCHES]),
     ("http_body_util", &[IDENTITY, API, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
     ("tokio_io_timeout", &[API]),
+    ("form_urlencoded", &[API]),
     ("tower", &[IDENTITY, API, CONNECTIONS, TELEMETRY]),
     // gRPC: the SPIFFE Workload API, and the tests' own one.
     ("tonic", &[IDENTITY, TESTS]),

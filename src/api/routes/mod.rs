@@ -5,6 +5,7 @@ mod brokers;
 mod credentials;
 mod decisions;
 mod leases;
+mod oauth2;
 mod openapi;
 mod reconcile;
 mod roles;
@@ -123,6 +124,9 @@ fn table() -> Vec<Row> {
         (Method::PUT, "/v1/blocks", Grant, put(blocks::block)),
         (Method::DELETE, "/v1/blocks", Grant, delete(blocks::unblock)),
         got("/v1/openapi.json", Nothing, openapi::document),
+        posted("/oauth2/token", Grant, oauth2::token),
+        posted("/oauth2/introspect", Nothing, oauth2::introspect),
+        posted("/oauth2/revoke", Nothing, oauth2::revoke),
     ]
 }
 

@@ -8,8 +8,8 @@ use leasehold_sdk::JwtAlgorithm;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::authorize::Deed;
-use super::{Broker, Failure, RequestId};
+use super::super::authorize::Deed;
+use super::super::{Broker, Current, Failure, RequestId};
 use crate::audit::Event;
 use crate::config::Config;
 use crate::domain::caller::Caller;
@@ -20,7 +20,7 @@ use crate::token::{Addresses, KeeperError, KeyLine};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The loop that keeps them; ends when the broker stops.
-pub(super) async fn run(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
+pub(in super::super) async fn run(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         broker.keep_token_keys().await;
         tokio::select! {
@@ -32,7 +32,7 @@ pub(super) async fn run(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
 
 impl Broker {
     /// Makes what is due, and brings the issuer what others made. What fails is tried again.
-    pub(super) async fn keep_token_keys(&self) {
+    pub(in super::super) async fn keep_token_keys(&self) {
         match self.look_at_token_keys().await {
             Ok(()) => {}
             Err(why) => {
@@ -119,7 +119,7 @@ fn addresses(config: &Config) -> Addresses {
 }
 
 /// The algorithms by which somebody's tokens are signed, and the one of status lists.
-fn wanted(current: &super::Current) -> BTreeSet<JwtAlgorithm> {
+fn wanted(current: &Current) -> BTreeSet<JwtAlgorithm> {
     let of_roles = current.config.rules.roles.values().filter_map(|role| {
         let target = current.engines.get(&role.target)?;
         target.engine().as_tokens()?.algorithm(&role.settings)
