@@ -30,5 +30,6 @@ mod stage;
 mod store;
 mod storm;
 mod tls;
+mod tokens;
 mod unauthorized;
 mod workload_api;

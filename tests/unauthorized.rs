@@ -13,6 +13,8 @@ use crate::rig::{BILLING, Line, READ, Rig, STRANGER, Stranger, load, mint, reque
 enum Gets {
     /// 403 with a decision id that the audit log has.
     Denied,
+    /// 400 in OAuth's words, with a decision id that the audit log has.
+    Refused,
     /// 404: whether there is such a lease is not told.
     NotFound,
     /// 200 with an empty list of this name.
@@ -29,6 +31,8 @@ struct Call {
 }
 
 const OF_OTHERS: &str = r#"{"identity":"spiffe://dev.local/billing","action":"mint","role":"orders-read"}"#;
+
+const FORM: &str = "grant_type=client_credentials&resource=https%3A%2F%2Fpayments.example.org";
 
 const fn call(method: &'static str, path: &'static str, body: Option<&'static str>, gets: Gets) -> Call {
     Call { method, path, body, gets }
@@ -53,9 +57,18 @@ const CALLS: &[Call] = &[
     call("PUT", "/v1/blocks", Some(r#"{"identity":"spiffe://dev.local/billing"}"#), Gets::Denied),
     call("DELETE", "/v1/blocks", Some(r#"{"identity":"spiffe://dev.local/billing"}"#), Gets::Denied),
     call("GET", "/v1/openapi.json", None, Gets::Everything),
+    call("POST", "/oauth2/token", Some(FORM), Gets::Refused),
+    call("POST", "/oauth2/introspect", Some("token=x"), Gets::Everything),
+    call("POST", "/oauth2/revoke", Some("token=x"), Gets::Everything),
 ];
 
 impl Call {
+    fn request(&self, lease: &str) -> String {
+        let text = request(self.method, &self.uri(lease), self.body);
+        let form = "application/x-www-form-urlencoded";
+        if self.path.starts_with("/oauth2/") { text.replace("application/json", form) } else { text }
+    }
+
     fn uri(&self, lease: &str) -> String {
         self.path
             .replace("{role}", READ)
@@ -86,7 +99,7 @@ async fn without_a_good_svid_there_is_a_tls_alert_and_no_answer() {
     let foreign = Stranger::new(Some(&other.svid(BILLING)), &["http/1.1"]);
     let forged = Stranger::new(Some(&namesake.svid(BILLING)), &["http/1.1"]);
     for call in CALLS {
-        let text = request(call.method, &call.uri("06f0c000000000000000000000"), call.body);
+        let text = call.request("06f0c000000000000000000000");
         for (who, stranger) in [("nobody", &nobody), ("a foreign SVID", &foreign), ("a forged SVID", &forged)] {
             let mut line = stranger.greet(rig.api()).await.expect("the client's half of TLS 1.3").line;
             let _ = line.send(&text).await;
@@ -108,8 +121,15 @@ async fn a_good_svid_without_a_grant_gets_nothing_that_is_not_its_own() {
     let (lease, _) = mint(&billing, READ, &MintRequest::default()).await.expect("billing has a grant");
     let mut line = rig.line(STRANGER).await;
     for call in CALLS {
-        let answer = line.ask(call.method, &call.uri(&lease.id), call.body).await;
+        let answer = line.exchange(call.request(&lease.id)).await;
         match call.gets {
+            Gets::Refused => {
+                assert_eq!((answer.status, &answer.json()["error"]), (400, &"invalid_target".into()), "{answer:?}");
+                let words = answer.json()["error_description"].as_str().expect("words").to_owned();
+                let decision = words.split("decision ").nth(1).expect("a decision id").trim_end_matches(')').to_owned();
+                let denied = rig.audit().into_iter().any(|l| l["decision_id"] == *decision && l["allowed"] == false);
+                assert!(denied, "{}: the audit log lacks {decision}", call.path);
+            }
             Gets::Denied => {
                 let problem = answer.problem(403);
                 let decision = problem["decision_id"].as_str().expect("a decision id");

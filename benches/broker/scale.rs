@@ -41,7 +41,8 @@ pub async fn measure(bed: &Bed) -> Result<Vec<Point>> {
     let mut serving = bed.serve(|dir| bed.config_of(dir, &[target])).await?;
     let client = bed.client(&serving.broker, "/callers/0")?;
     let ask = MintRequest { ttl: Some("8h".to_owned()), ..MintRequest::default() };
-    let model = client.mint(&bed::role(ITERATIONS), &ask).await.context("the first lease")?.lease.context("a lease")?.id;
+    let model =
+        client.mint(&bed::role(ITERATIONS), &ask).await.context("the first lease")?.lease.context("a lease")?.id;
     drop(proxy);
     let (mut points, mut there) = (Vec::new(), 0);
     for leases in LEASES {

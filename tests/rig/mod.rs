@@ -2,13 +2,16 @@
 
 mod stranger;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Output;
+use std::sync::Arc;
 
 use leasehold_client::wire::{DatabaseCredential, Lease, MintRequest};
 use leasehold_client::{Client, ClientError};
-use leasehold_testkit::{Broker, ConfigFile, Installation, PgFixture, Svid, distribution};
+use leasehold_identity::{BundleSource, Identity, IdentityConfig, SvidSource, TrustDomain};
+use leasehold_testkit::{Broker, ConfigFile, Installation, PgFixture, Svid, TestCa, distribution};
 use serde_json::Value;
 
 use crate::ground::{self, Group, Rights, TARGET, mint_of};
@@ -70,6 +73,18 @@ impl Ground {
         self.target(self.empty_config(), &self.admin.url, "")
     }
 
+    /// A workload of another trust domain, which knows the broker's bundle.
+    pub fn of_partner(&self, ca: &TestCa, path: &str) -> Arc<Identity> {
+        let svid = ca.svid(path);
+        let domain = |name: &str| TrustDomain::parse(name).expect("a trust domain");
+        let bundles = BTreeMap::from([
+            (domain(ca.trust_domain()), BundleSource::File(svid.bundle)),
+            (domain("dev.local"), BundleSource::File(self.dir().join("bundle.pem"))),
+        ]);
+        let svid = SvidSource::Files { cert: svid.cert, key: svid.key };
+        Identity::load(IdentityConfig { trust_domain: domain(ca.trust_domain()), svid, bundles }).expect("load")
+    }
+
     /// Starts a broker with this configuration.
     pub async fn start(self, config: ConfigFile) -> Rig {
         let broker = ground::start(ground::options(&config)).await;
@@ -112,6 +127,11 @@ impl Rig {
     /// A connection of this workload, with HTTP/1.1 to be written on it by hand.
     pub async fn line(&self, path: &str) -> Line {
         Line::open(self.api(), &self.ground.identity(path)).await.expect("a handshake")
+    }
+
+    /// The same of somebody whose trust domain may be another.
+    pub async fn line_of(&self, identity: &Arc<Identity>) -> Line {
+        Line::open_to(self.api(), identity, "spiffe://dev.local/leasehold", &["http/1.1"]).await.expect("a handshake")
     }
 
     /// One request on a connection of its own.

@@ -1,14 +1,11 @@
 //! Certificates and bundles that change while the broker runs.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_identity::{BundleSource, Identity, IdentityConfig, SvidSource, TrustDomain};
 use leasehold_testkit::{BundleAnswer, BundleEndpoint, TestCa, wait_until};
 
-use crate::rig::{BILLING, Ground, Line, READ, Rig, SOON, request};
+use crate::rig::{BILLING, Ground, READ, Rig, SOON, request};
 
 const SVID_END: &str = "leasehold_svid_not_after_timestamp_seconds";
 
@@ -23,22 +20,6 @@ fn replace(path: &Path, text: &str) {
 fn new_broker_svid(ground: &Ground, life: Duration) {
     let id = ground.ca.dev().trust_domain().id("/leasehold").expect("an ID");
     ground.ca.dev().issue(&id, life).expect("issue").write_to(ground.dir(), "broker").expect("write");
-}
-
-/// A workload of another trust domain, which knows the broker's bundle.
-fn partner(ground: &Ground, ca: &TestCa, path: &str) -> Arc<Identity> {
-    let svid = ca.svid(path);
-    let domain = |name: &str| TrustDomain::parse(name).expect("a trust domain");
-    let bundles = BTreeMap::from([
-        (domain(ca.trust_domain()), BundleSource::File(svid.bundle)),
-        (domain("dev.local"), BundleSource::File(ground.dir().join("bundle.pem"))),
-    ]);
-    let svid = SvidSource::Files { cert: svid.cert, key: svid.key };
-    Identity::load(IdentityConfig { trust_domain: domain(ca.trust_domain()), svid, bundles }).expect("load")
-}
-
-async fn dial(rig: &Rig, identity: &Arc<Identity>) -> Line {
-    Line::open_to(rig.api(), identity, "spiffe://dev.local/leasehold", &["http/1.1"]).await.expect("a handshake")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,8 +37,8 @@ async fn an_authority_that_is_taken_away_ends_kept_connections_at_their_next_req
     let rig = ground.start(config).await;
 
     // A federated domain is let in by its own bundle.
-    let shop = partner(&rig.ground, &ca, "/shop/1");
-    let mut kept = dial(&rig, &shop).await;
+    let shop = rig.ground.of_partner(&ca, "/shop/1");
+    let mut kept = rig.line_of(&shop).await;
     let issued = kept.ask("POST", "/v1/credentials/orders-read", None).await;
     assert_eq!(issued.json()["lease"]["identity"], "spiffe://partner.example/shop/1", "{issued:?}");
     kept.ask("POST", "/v1/credentials/orders-tenant", None).await.problem(403);
@@ -77,14 +58,14 @@ async fn an_authority_that_is_taken_away_ends_kept_connections_at_their_next_req
     assert_eq!(last.problem(401)["type"], "urn:leasehold:problem:svid-not-good");
     assert_eq!(last.header("connection"), Some("close"));
     kept.assert_closed().await;
-    let mut again = dial(&rig, &shop).await;
+    let mut again = rig.line_of(&shop).await;
     let _ = again.send(request("GET", "/v1/roles", None)).await;
     assert!(again.answer().await.is_err(), "nor is there a new one");
     assert_eq!(own.ask("GET", "/v1/roles", None).await.status, 200, "others notice nothing");
 
     replace(&file, &ca.bundle_pem());
     wait_until(SOON, "it is let in again", || async {
-        let mut line = dial(&rig, &shop).await;
+        let mut line = rig.line_of(&shop).await;
         line.send(request("GET", "/v1/roles", None)).await.is_ok() && matches!(line.answer().await, Ok(Some(_)))
     })
     .await;
@@ -105,9 +86,9 @@ async fn a_federated_domain_by_its_bundle_endpoint() {
         &["mint"],
     );
     let mut rig = ground.start(config).await;
-    let shop = partner(&rig.ground, &ca, "/shop/1");
+    let shop = rig.ground.of_partner(&ca, "/shop/1");
     let is_let_in = async |rig: &Rig| {
-        let mut line = dial(rig, &shop).await;
+        let mut line = rig.line_of(&shop).await;
         line.send(request("GET", "/v1/roles", None)).await.is_ok() && matches!(line.answer().await, Ok(Some(_)))
     };
     wait_until(SOON, "the partner's bundle", async || is_let_in(&rig).await).await;
@@ -141,7 +122,7 @@ async fn a_new_svid_and_a_new_authority_are_taken_up_without_dropping_a_connecti
     std::fs::write(&svid.bundle, rig.ground.ca.bundle_pem() + &next.bundle_pem()).expect("write");
     let identity = crate::rig::load(&svid);
     wait_until(SOON, "the new authority", || async {
-        let mut line = dial(&rig, &identity).await;
+        let mut line = rig.line_of(&identity).await;
         line.send(request("GET", "/v1/roles", None)).await.is_ok() && matches!(line.answer().await, Ok(Some(_)))
     })
     .await;

@@ -49,7 +49,9 @@ impl Broker {
         }
         match self.revoke(caller, request, own.account.lease()).await {
             Ok(_) => Ok(()),
-            Err(Failure::NotFound) if self.store.get(own.account.lease()).await.is_ok_and(|row| row.is_none()) => Ok(()),
+            Err(Failure::NotFound) if self.store.get(own.account.lease()).await.is_ok_and(|row| row.is_none()) => {
+                Ok(())
+            }
             Err(Failure::NotFound) => Err(TokenRefused::NotYours),
             Err(other) => Err(other.into()),
         }
@@ -76,9 +78,8 @@ impl Broker {
 
 /// Whether this identity is one that tokens for `audience` are sent to.
 pub(super) fn is_verifier(current: &Current, audience: &str, id: &SpiffeId) -> bool {
-    let for_it = |target: &&crate::config::Target| {
-        target.engine.as_tokens().is_some_and(|tokens| tokens.audience() == audience)
-    };
+    let for_it =
+        |target: &&crate::config::Target| target.engine.as_tokens().is_some_and(|tokens| tokens.audience() == audience);
     let mut verifiers = current.config.targets.values().filter(for_it).flat_map(|target| &target.verifiers);
     audience == id.as_str() || verifiers.any(|pattern| pattern.matches(id))
 }

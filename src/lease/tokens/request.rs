@@ -92,8 +92,7 @@ impl Broker {
             return Err(TokenRefused::Subject);
         }
         let subject = SpiffeId::parse(&own.subject).map_err(|_| TokenRefused::Subject)?;
-        let told =
-            Behalf { subject: own.subject, scope: own.scope, ends_by: own.expires_at, actor: own.actor };
+        let told = Behalf { subject: own.subject, scope: own.scope, ends_by: own.expires_at, actor: own.actor };
         Ok(OnBehalf { subject, told })
     }
 
@@ -158,12 +157,16 @@ fn choose(granted: Vec<(String, Vec<String>)>, scope: Option<&str>) -> Result<St
     }
     // Where none has all of them, several that have a part each are no choice of ours.
     let floor = if best == asked.len() { best } else { 1 };
-    let mut fit: Vec<String> = granted.into_iter().filter(|(_, has)| count(has) >= floor).map(|(role, _)| role).collect();
+    let mut fit: Vec<String> =
+        granted.into_iter().filter(|(_, has)| count(has) >= floor).map(|(role, _)| role).collect();
     match (fit.pop(), fit.is_empty()) {
         (Some(role), true) => Ok(role),
         (Some(last), false) => {
             let names: Vec<String> = fit.into_iter().chain([last]).collect();
-            let why = format!("several roles of yours fit: {}; ask for scopes that only one has, or at /v1/credentials/{{role}}", names.join(", "));
+            let why = format!(
+                "several roles of yours fit: {}; ask for scopes that only one has, or at /v1/credentials/{{role}}",
+                names.join(", ")
+            );
             Err(TokenRefused::Request(why))
         }
         (None, _) => Err(TokenRefused::Scope("no role of yours for this resource fits".into())),

@@ -54,7 +54,9 @@ impl Form {
         for other in ["client_secret", "client_assertion", "client_assertion_type"] {
             if let Some(mut secret) = self.take(other) {
                 secret.zeroize();
-                return Err(Refusal::client(format!("{other} is not taken: the certificate says who you are (tls_client_auth)")));
+                return Err(Refusal::client(format!(
+                    "{other} is not taken: the certificate says who you are (tls_client_auth)"
+                )));
             }
         }
         Ok(())

@@ -37,7 +37,8 @@ impl Refusal {
     /// There is no such flow here.
     pub(super) fn grant_type(given: &str) -> Self {
         let given: String = given.chars().take(80).collect();
-        let why = format!("{given:?} is neither client_credentials nor urn:ietf:params:oauth:grant-type:token-exchange");
+        let why =
+            format!("{given:?} is neither client_credentials nor urn:ietf:params:oauth:grant-type:token-exchange");
         Self::new("unsupported_grant_type", why)
     }
 
@@ -90,7 +91,15 @@ impl From<Problem> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         // RFC 6749 section 5.2: printable ASCII without \" and \\.
-        let plain = |c: char| if c == '"' || c == '\\' { '\'' } else if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
+        let plain = |c: char| {
+            if c == '"' || c == '\\' {
+                '\''
+            } else if c == ' ' || c.is_ascii_graphic() {
+                c
+            } else {
+                '?'
+            }
+        };
         let description: String = self.description.chars().map(plain).collect();
         let mut response =
             (self.status, Json(json!({ "error": self.error, "error_description": description }))).into_response();

@@ -1,0 +1,7 @@
+//! Tokens, asked for and shown as others would: over the API and over the endpoints that OAuth 2.0 libraries know.
+
+mod exchange;
+mod leaseless;
+mod minting;
+mod oauth;
+mod world;
