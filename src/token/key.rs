@@ -43,7 +43,8 @@ pub fn make(algorithm: JwtAlgorithm) -> Result<SecretString, KeyError> {
         JwtAlgorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
             .map(|document| Zeroizing::new(document.as_ref().to_vec()))
             .map_err(|_| failed)?,
-        JwtAlgorithm::EdDsa => Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+        // Of version 1, without the public half: the signing library takes no other.
+        JwtAlgorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
             .map(|document| Zeroizing::new(document.as_ref().to_vec()))
             .map_err(|_| failed)?,
         JwtAlgorithm::Rs256 => {

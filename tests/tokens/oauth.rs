@@ -36,8 +36,8 @@ async fn what_does_not_fit_is_told_by_its_code() {
         (
             SHOP,
             vec![CLIENT_CREDENTIALS, FOR_PAYMENTS, ("scope", "payments:write"), ("tenant", "50")],
-            "invalid_scope",
-            "",
+            "invalid_request",
+            "4[0-9]",
         ),
         (SHOP, vec![("grant_type", "password"), FOR_PAYMENTS], "unsupported_grant_type", "password"),
         (SHOP, vec![FOR_PAYMENTS], "invalid_request", "grant_type is missing"),
@@ -81,7 +81,7 @@ async fn only_those_whom_it_concerns_hear_whether_a_token_is_good() {
     let (head, tail) = token.rsplit_once('.').expect("a token");
     let other_end = if tail.starts_with('A') { "B" } else { "A" };
     let tampered = format!("{head}.{other_end}{}", &tail[1..]);
-    for bad in ["x", "a.b.c", &tampered, &format!("{head}."), &"x".repeat(20_000)] {
+    for bad in ["x", "a.b.c", &tampered, &format!("{head}."), &"x".repeat(10_000)] {
         assert_eq!(world.introspect(RECEIVER, bad).await, serde_json::json!({ "active": false }));
     }
 }

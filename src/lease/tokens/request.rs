@@ -108,7 +108,7 @@ impl Broker {
         let action = if behalf.is_some() { Action::Exchange } else { Action::Mint };
         let subject = behalf.map(|behalf| &behalf.subject);
         let (mut granted, mut nearest) = (Vec::new(), None);
-        for (role, scopes) in roles_for(&current, &ask.resource) {
+        for (role, scopes) in roles_for(&current, &ask.resource, ask.scope.as_deref()) {
             let deed = Deed { subject, ..Deed::on_role(action, &role, &ask.params) };
             match self.would(&current.config.rules, caller, &deed) {
                 Decision::Allowed { .. } => granted.push((role, scopes)),
@@ -134,23 +134,35 @@ impl Broker {
     }
 }
 
-/// The roles of tokens for this audience, with their scopes.
-fn roles_for(current: &Current, audience: &str) -> Vec<(String, Vec<String>)> {
+/// The roles of tokens for this audience, with their scopes; first those that have most of what is asked for, so that of several
+/// refusals the one that matters is told.
+fn roles_for(current: &Current, audience: &str, scope: Option<&str>) -> Vec<(String, Vec<String>)> {
     let of_role = |role: &Arc<crate::domain::role::Role>| {
         let target = current.config.targets.get(&role.target)?;
         let tokens = target.engine.as_tokens().filter(|tokens| tokens.audience() == audience)?;
         Some((role.name.clone(), tokens.scopes(&role.settings)))
     };
-    current.config.rules.roles.values().filter_map(of_role).collect()
+    let mut roles: Vec<_> = current.config.rules.roles.values().filter_map(of_role).collect();
+    let asked = scopes_in(scope);
+    roles.sort_by_key(|(_, has)| std::cmp::Reverse(count(&asked, has)));
+    roles
+}
+
+fn scopes_in(scope: Option<&str>) -> Vec<&str> {
+    scope.unwrap_or_default().split(' ').filter(|scope| !scope.is_empty()).collect()
+}
+
+fn count(asked: &[&str], has: &[String]) -> usize {
+    asked.iter().filter(|scope| has.iter().any(|one| one == *scope)).count()
 }
 
 /// The one role that has all the scopes asked for, else the one that has some of them.
 fn choose(granted: Vec<(String, Vec<String>)>, scope: Option<&str>) -> Result<String, TokenRefused> {
-    let asked: Vec<&str> = scope.unwrap_or_default().split(' ').filter(|scope| !scope.is_empty()).collect();
+    let asked = scopes_in(scope);
     if scope.is_some() && asked.is_empty() {
         return Err(TokenRefused::Scope("scope names no scope".into()));
     }
-    let count = |has: &[String]| asked.iter().filter(|scope| has.iter().any(|one| one == *scope)).count();
+    let count = |has: &[String]| count(&asked, has);
     let best = granted.iter().map(|(_, has)| count(has)).max().unwrap_or(0);
     if !asked.is_empty() && best == 0 {
         return Err(TokenRefused::Scope("no role of yours for this resource has any of these scopes".into()));
