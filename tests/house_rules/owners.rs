@@ -40,6 +40,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &[CLI]),
     ("comfy_table", &[CLI]),
     ("jsonwebtoken", &["src/token/", CLIENT]),
+    // Status lists are packed there and unpacked here.
+    ("miniz_oxide", &["src/token/", CLIENT]),
     ("axum", &[API, AGENT, CONNECTIONS, TELEMETRY]),
     ("hyper", &[IDENTITY, API, CONNECTIONS, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
     ("hyper_util", &[IDENTITY, API, CONNECTIONS, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
