@@ -8,6 +8,8 @@ const BENCHES: &str = "benches/";
 const EXAMPLES: &str = "examples/";
 const IDENTITY: &str = "crates/identity/";
 const CLIENT: &str = "crates/client/";
+/// Its tests play the public listener of a broker.
+const CLIENT_TESTS: &str = "crates/client/tests/";
 const API: &str = "src/api/";
 /// The agent's socket.
 const AGENT: &str = "src/agent/serve/";
@@ -28,13 +30,13 @@ const COLLECTORS: &str = "src/audit/collector/";
 const OWNERS: &[(&str, &[&str])] = &[
     // Tests play clients that no good client is.
     // TLS to a database is no SPIFFE identity: the engine does it itself, below its guard.
-    ("rustls", &[IDENTITY, "plugins/postgres/src/guard/tls.rs", TESTS]),
-    ("tokio_rustls", &[IDENTITY, "plugins/postgres/src/guard/tls.rs", TESTS]),
+    ("rustls", &[IDENTITY, "plugins/postgres/src/guard/tls.rs", TESTS, CLIENT_TESTS]),
+    ("tokio_rustls", &[IDENTITY, "plugins/postgres/src/guard/tls.rs", TESTS, CLIENT_TESTS]),
     ("webpki_roots", &["plugins/postgres/src/guard/tls.rs", IDENTITY]),
     ("rustls_pki_types", &[IDENTITY]),
     ("webpki", &[IDENTITY]),
     ("x509_parser", &[IDENTITY]),
-    ("rcgen", &[IDENTITY, TESTS]),
+    ("rcgen", &[IDENTITY, TESTS, CLIENT_TESTS]),
     ("sqlx", &["src/store/", "plugins/postgres/", CONSOLE, EXAMPLES, TESTS, BENCHES]),
     ("clap", &[CLI, "src/main.rs"]),
     ("clap_complete", &[CLI]),
