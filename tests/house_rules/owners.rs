@@ -13,6 +13,8 @@ const CLIENT_TESTS: &str = "crates/client/tests/";
 const API: &str = "src/api/";
 /// The agent's socket.
 const AGENT: &str = "src/agent/serve/";
+/// Where proxies ask the agent for verdicts.
+const FORWARD_AUTH: &str = "src/agent/forward_auth/";
 /// URLs that the agent calls after a change, and their form.
 const CALLS: &str = "src/agent/deliver/call.rs";
 /// The console of a PgBouncer.
@@ -44,7 +46,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["src/token/", CLIENT]),
     // Status lists are packed there and unpacked here.
     ("miniz_oxide", &["src/token/", CLIENT]),
-    ("axum", &[API, AGENT, CONNECTIONS, TELEMETRY]),
+    ("axum", &[API, AGENT, FORWARD_AUTH, CONNECTIONS, TELEMETRY]),
     ("hyper", &[IDENTITY, API, CONNECTIONS, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
     ("hyper_util", &[IDENTITY, API, CONNECTIONS, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
     ("http", &[IDENTITY, API, CALLS, "src/agent/config/credentials.rs", CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),

@@ -43,7 +43,7 @@ pub use endpoint::{BundleEndpoint, EndpointProfile, UrlError};
 pub use error::{HandshakeError, IdentityError, SvidError, explain_alert};
 pub use id::{IdError, Segments, SpiffeId, TrustDomain};
 pub use identity::{Identity, Reload};
-pub use inspect::{CertReport, InspectError, inspect, inspect_der};
+pub use inspect::{CertReport, InspectError, inspect, inspect_der, single_from_pem};
 pub use peer::{Peer, fingerprint};
 pub use status::{DomainStatus, IdentityStatus};
 pub use tls::{

@@ -80,6 +80,13 @@ impl VerifierConfig {
         }
     }
 
+    /// The same with keys from somewhere else.
+    #[must_use]
+    pub fn with_keys(mut self, keys: KeySource) -> Self {
+        self.keys = keys;
+        self
+    }
+
     /// How far the clocks of this host and of the issuer may be apart: at most five minutes, in whole seconds.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
