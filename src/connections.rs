@@ -63,9 +63,20 @@ impl Connections {
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         T: Clone + Send + Sync + 'static,
     {
+        self.take_opened(async { Some((stream, other)) }, places, manner);
+    }
+
+    /// The same for one that is opened first, such as by a handshake; `None`: it was not. Its place is taken meanwhile.
+    pub fn take_opened<IO, T, F>(&mut self, opening: F, places: &Arc<Semaphore>, manner: Manner)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: Clone + Send + Sync + 'static,
+        F: Future<Output = Option<(IO, T)>> + Send + 'static,
+    {
         let Ok(place) = places.clone().try_acquire_owned() else { return };
         let (router, mut stop) = (self.router.clone(), self.stop.clone());
         self.tasks.spawn(async move {
+            let Some((stream, other)) = opening.await else { return };
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(manner.header_time_max).keep_alive(manner.keep_alive);
             let told = async { drop(stop.wait_for(|stop| *stop).await) };

@@ -6,6 +6,7 @@ pub mod config;
 mod deliver;
 mod exec;
 pub mod forms;
+mod forward_auth;
 mod metrics;
 mod serve;
 mod state;
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 use child::Signals;
 use config::AgentConfig;
 use deliver::Delivery;
+use forward_auth::ForwardAuth;
 use serve::{Loopback, Server};
 use state::State;
 use supply::Supplies;
@@ -34,9 +36,10 @@ const END_TIME_MAX: Duration = Duration::from_secs(10);
 /// What kept it from starting. A broker that is away does not.
 pub async fn run(config: AgentConfig) -> anyhow::Result<u8> {
     let signals = Signals::listen()?;
-    let AgentConfig { broker, state, socket, listen, credentials, exec, withheld } = config;
+    let AgentConfig { broker, state, socket, listen, forward_auth, credentials, exec, withheld } = config;
     let broker = broker.load().await?;
     let identity = broker.identity.clone();
+    let broker_id = broker.broker_id.clone();
     let follow = identity.spawn_watch();
     let client = Client::new(broker)?;
     let state = match &state {
@@ -46,7 +49,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<u8> {
             None
         }
     };
-    let supplies = Arc::new(Supplies::begin(&client, identity, credentials, state.as_deref()));
+    let supplies = Arc::new(Supplies::begin(&client, identity.clone(), credentials, state.as_deref()));
 
     let ((stop, stopped), (news, heard)) = (watch::channel(false), watch::channel(0));
     let mut tasks = JoinSet::new();
@@ -59,7 +62,10 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<u8> {
         servers.spawn(Server::bind(socket, supplies.clone()).await?.run(stopped.clone()));
     }
     if let Some(listen) = &listen {
-        servers.spawn(Loopback::bind(listen, supplies.clone()).await?.run(stopped));
+        servers.spawn(Loopback::bind(listen, supplies.clone()).await?.run(stopped.clone()));
+    }
+    for one in forward_auth {
+        servers.spawn(ForwardAuth::bind(one, &identity, &broker_id).await?.run(stopped.clone()));
     }
     tracing::info!(credentials = supplies.iter().count(), "the agent is up");
     let done = match &exec {

@@ -8,9 +8,13 @@ const BENCHES: &str = "benches/";
 const EXAMPLES: &str = "examples/";
 const IDENTITY: &str = "crates/identity/";
 const CLIENT: &str = "crates/client/";
+/// Its tests play the public listener of a broker.
+const CLIENT_TESTS: &str = "crates/client/tests/";
 const API: &str = "src/api/";
 /// The agent's socket.
 const AGENT: &str = "src/agent/serve/";
+/// Where proxies ask the agent for verdicts.
+const FORWARD_AUTH: &str = "src/agent/forward_auth/";
 /// URLs that the agent calls after a change, and their form.
 const CALLS: &str = "src/agent/deliver/call.rs";
 /// The console of a PgBouncer.
@@ -28,19 +32,21 @@ const COLLECTORS: &str = "src/audit/collector/";
 const OWNERS: &[(&str, &[&str])] = &[
     // Tests play clients that no good client is.
     // TLS to a database is no SPIFFE identity: the engine does it itself, below its guard.
-    ("rustls", &[IDENTITY, "plugins/postgres/src/guard/tls.rs", TESTS]),
-    ("tokio_rustls", &[IDENTITY, "plugins/postgres/src/guard/tls.rs", TESTS]),
+    ("rustls", &[IDENTITY, "plugins/postgres/src/guard/tls.rs", TESTS, CLIENT_TESTS]),
+    ("tokio_rustls", &[IDENTITY, "plugins/postgres/src/guard/tls.rs", TESTS, CLIENT_TESTS]),
     ("webpki_roots", &["plugins/postgres/src/guard/tls.rs", IDENTITY]),
     ("rustls_pki_types", &[IDENTITY]),
     ("webpki", &[IDENTITY]),
     ("x509_parser", &[IDENTITY]),
-    ("rcgen", &[IDENTITY, TESTS]),
+    ("rcgen", &[IDENTITY, TESTS, CLIENT_TESTS]),
     ("sqlx", &["src/store/", "plugins/postgres/", CONSOLE, EXAMPLES, TESTS, BENCHES]),
     ("clap", &[CLI, "src/main.rs"]),
     ("clap_complete", &[CLI]),
     ("comfy_table", &[CLI]),
     ("jsonwebtoken", &["src/token/", CLIENT]),
-    ("axum", &[API, AGENT, CONNECTIONS, TELEMETRY]),
+    // Status lists are packed there and unpacked here.
+    ("miniz_oxide", &["src/token/", CLIENT]),
+    ("axum", &[API, AGENT, FORWARD_AUTH, CONNECTIONS, TELEMETRY]),
     ("hyper", &[IDENTITY, API, CONNECTIONS, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
     ("hyper_util", &[IDENTITY, API, CONNECTIONS, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
     ("http", &[IDENTITY, API, CALLS, "src/agent/config/credentials.rs", CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES]),

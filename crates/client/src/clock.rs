@@ -8,7 +8,7 @@ pub(crate) fn boot() -> Duration {
     Duration::new(u64::try_from(t.tv_sec).unwrap_or_default(), u32::try_from(t.tv_nsec).unwrap_or_default())
 }
 
-/// The wall clock: only for a lease of an earlier process, of which nothing else is known.
+/// The wall clock: only for a lease of an earlier process, of which nothing else is known, and for what tokens say.
 #[allow(clippy::disallowed_methods)] // this module is the one place that may
 pub(crate) fn wall() -> SystemTime {
     SystemTime::now()

@@ -16,6 +16,8 @@
 //! # }
 //! ```
 //!
+//! [`token::Verifier`] is for the other side: a service that is sent tokens.
+//!
 //! [`Agent`] asks the agent on this host instead of a broker. [`Credentials`] keeps one alive for as long as the service runs: renewed, and replaced in time by another.
 
 mod agent;
@@ -27,6 +29,7 @@ mod credentials;
 mod error;
 pub mod limits;
 mod path;
+pub mod token;
 mod transport;
 mod way;
 pub mod wire;

@@ -32,3 +32,45 @@ pub const RETRY_TIME_MAX: Duration = Duration::from_secs(30);
 pub const WATCH_TIME: Duration = Duration::from_secs(25);
 /// Within this time the holders of leases that ended all at once ask for others, each at a moment of its own.
 pub const SPLAY_TIME_MAX: Duration = Duration::from_secs(2);
+/// Size of an access token that is looked at. A Leasehold issuer makes none above 6 KiB.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Length of the name of a key (`kid`).
+pub const TOKEN_KID_BYTES_MAX: usize = 128;
+/// How far clocks may be apart when tokens are checked, unless the configuration says another.
+pub const TOKEN_LEEWAY_DEFAULT: Duration = Duration::from_secs(30);
+/// The most that it may say.
+pub const TOKEN_LEEWAY_MAX: Duration = Duration::from_secs(300);
+/// Time for one fetch from an issuer, connection included.
+pub const ISSUER_FETCH_TIME_MAX: Duration = Duration::from_secs(5);
+/// Pause after a fetch before the same is fetched again, however many tokens ask for it.
+pub const ISSUER_FETCH_PAUSE: Duration = Duration::from_secs(5);
+/// The same while nothing was fetched yet.
+pub const ISSUER_FIRST_FETCH_PAUSE: Duration = Duration::from_secs(1);
+/// How long a check waits for a fetch when there is an older copy that may still be used.
+pub const ISSUER_STALE_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Size of an issuer's discovery document and of its key set.
+pub const ISSUER_DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+/// Keys in a key set.
+pub const ISSUER_KEYS_MAX: usize = 64;
+/// How long a key set is fresh when the issuer does not say.
+pub const KEYS_FRESH_DEFAULT: Duration = Duration::from_secs(300);
+/// However short the issuer says, a key set is fresh for this long.
+pub const KEYS_FRESH_MIN: Duration = Duration::from_secs(60);
+/// However long the issuer says, it is fresh no longer.
+pub const KEYS_FRESH_MAX: Duration = Duration::from_secs(3600);
+/// How long the keys of an issuer that is away are used, unless the configuration says another.
+pub const KEYS_KEPT_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// How long files with keys are taken for unchanged.
+pub const KEY_FILES_FRESH: Duration = Duration::from_secs(5);
+/// Size of a status list as it is sent.
+pub const STATUS_TOKEN_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Size of a status list when it is unpacked: 16 million tokens.
+pub const STATUS_LIST_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Status lists that are kept.
+pub const STATUS_LISTS_MAX: usize = 32;
+/// How long a status list is fresh when it does not say.
+pub const STATUS_FRESH_DEFAULT: Duration = Duration::from_secs(60);
+/// However short it says, it is fresh for this long.
+pub const STATUS_FRESH_MIN: Duration = Duration::from_secs(1);
+/// However long it says, it is fresh no longer.
+pub const STATUS_FRESH_MAX: Duration = Duration::from_secs(3600);

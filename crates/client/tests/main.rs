@@ -1,6 +1,7 @@
 //! The client against a server over real mTLS. What needs a whole broker is tested in the root package.
 
 mod server;
+mod token;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

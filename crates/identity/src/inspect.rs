@@ -45,6 +45,9 @@ pub enum InspectError {
     /// No PEM certificate in it.
     #[error("there is no PEM CERTIFICATE block")]
     NoCertificate,
+    /// There are several where one is wanted.
+    #[error("there are several PEM CERTIFICATE blocks")]
+    Several,
     /// The PEM is damaged.
     #[error("the PEM is damaged: {0}")]
     Pem(String),
@@ -74,6 +77,16 @@ pub fn inspect(pem: &[u8]) -> Result<Vec<CertReport>, InspectError> {
         return Err(InspectError::NoCertificate);
     }
     Ok(reports)
+}
+
+/// The certificate of a PEM text that holds one and nothing else, in DER. Nothing of it is looked at.
+///
+/// # Errors
+/// An [`InspectError`] if there is none or the text is damaged; [`InspectError::Several`] if there are more.
+pub fn single_from_pem(pem: &[u8]) -> Result<Vec<u8>, InspectError> {
+    let mut all = CertificateDer::pem_slice_iter(pem).map(|der| der.map_err(|e| InspectError::Pem(e.to_string())));
+    let first = all.next().ok_or(InspectError::NoCertificate)??;
+    if all.next().is_some() { Err(InspectError::Several) } else { Ok(first.to_vec()) }
 }
 
 /// Describes one certificate in DER.

@@ -5,6 +5,7 @@
 //!
 //! * [`Identity`] holds the own SVID and one trust bundle per trust domain, and follows their sources: files, a SPIFFE Workload API, bundle endpoints.
 //! * [`Acceptor`] is the server side of mTLS, [`Connector`] the client side. Both verify by the same rules.
+//! * [`AnonymousConnector`] is the client side towards one workload that need not know who asks.
 //! * [`HostTls`] is the client side towards servers that have a host name and no SPIFFE ID, such as collectors of audit lines.
 //! * [`Identity::recheck`] asks of a kept connection whether its peer would still be let in.
 //! * [`dev`] makes throwaway certificate authorities and SVIDs; [`inspect`] describes certificates without trusting them.
@@ -42,8 +43,10 @@ pub use endpoint::{BundleEndpoint, EndpointProfile, UrlError};
 pub use error::{HandshakeError, IdentityError, SvidError, explain_alert};
 pub use id::{IdError, Segments, SpiffeId, TrustDomain};
 pub use identity::{Identity, Reload};
-pub use inspect::{CertReport, InspectError, inspect, inspect_der};
-pub use peer::Peer;
+pub use inspect::{CertReport, InspectError, inspect, inspect_der, single_from_pem};
+pub use peer::{Peer, fingerprint};
 pub use status::{DomainStatus, IdentityStatus};
-pub use tls::{Acceptor, ClientCert, Connector, HostTls, HostTlsError};
+pub use tls::{
+    Acceptor, AnonymousConnector, AnonymousError, ClientCert, Connector, HostTls, HostTlsError, ServerBundle,
+};
 pub use workload::{AddressError, WorkloadApi};

@@ -73,7 +73,12 @@ impl fmt::Debug for Peer {
     }
 }
 
-pub(crate) fn sha256_hex(der: &[u8]) -> String {
+/// SHA-256 over the DER of a certificate, as RFC 8705 section 3.1 has it.
+pub fn fingerprint(der: &[u8]) -> [u8; 32] {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
-    HEXLOWER.encode(digest.as_ref())
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+pub(crate) fn sha256_hex(der: &[u8]) -> String {
+    HEXLOWER.encode(&fingerprint(der))
 }

@@ -115,7 +115,9 @@ pub(super) fn credentials(
 ) -> Option<BTreeMap<String, CredentialConfig>> {
     let table = root.section_or_empty("credentials");
     let all = table.named_sections();
-    if all.is_empty() {
+    // An agent may be there for its verdicts alone.
+    let may_be_none = root.has("forward_auth");
+    if all.is_empty() && !may_be_none {
         root.wrong("credentials", "is missing: [credentials.NAME] with role = \"…\", one for each credential to keep");
     }
     let mut taken: BTreeMap<PathBuf, String> = BTreeMap::new();
@@ -137,7 +139,7 @@ pub(super) fn credentials(
         }
         read.insert(name.to_owned(), credential);
     }
-    whole.then_some(read).filter(|read| !read.is_empty())
+    whole.then_some(read).filter(|read| may_be_none || !read.is_empty())
 }
 
 fn credential(section: &Section<'_>, base: &Path, heard: Option<&BTreeSet<u32>>) -> Option<CredentialConfig> {

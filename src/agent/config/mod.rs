@@ -1,6 +1,7 @@
 //! `agent.toml`: every error names file, line and key.
 
 mod credentials;
+mod forward_auth;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use crate::seal::KeySource;
 
 use credentials::credentials;
 pub use credentials::{Consumers, CredentialConfig, Deed, FileConfig, FileContent, HookConfig};
+pub use forward_auth::{ForwardAuthConfig, KeysFrom, ListenOn};
 
 /// How long a child may take to end before it is killed: whoever stops the agent is promised 20 s, and leases are revoked after it.
 const STOP_TIME_DEFAULT: Duration = Duration::from_secs(10);
@@ -34,7 +36,9 @@ pub struct AgentConfig {
     pub socket: Option<SocketConfig>,
     /// `listen`: the same for those who can only speak to a port.
     pub listen: Option<ListenConfig>,
-    /// `[credentials.*]`, at least one.
+    /// `[[forward_auth]]`: where proxies ask for verdicts on tokens.
+    pub forward_auth: Vec<ForwardAuthConfig>,
+    /// `[credentials.*]`, at least one unless there is a `[[forward_auth]]`.
     pub credentials: BTreeMap<String, CredentialConfig>,
     /// `[exec]`: the service as a child.
     pub exec: Option<ExecConfig>,
@@ -107,6 +111,7 @@ pub fn load(path: &Path) -> Result<AgentConfig, ConfigErrors> {
         let socket = root.section("socket").map(|section| socket(section, base));
         let listen = root.section("listen").map(|section| listen(section, base));
         let exec = root.section("exec").map(|section| exec(&section));
+        let forward_auth = forward_auth::all(&root, base);
         let heard = match &socket {
             None => Some(BTreeSet::new()),
             Some(socket) => socket.as_ref().map(|socket| socket.uids.clone()),
@@ -120,6 +125,7 @@ pub fn load(path: &Path) -> Result<AgentConfig, ConfigErrors> {
             state,
             socket: all_or_none(socket)?,
             listen: all_or_none(listen)?,
+            forward_auth: forward_auth?,
             credentials,
             exec: all_or_none(exec)?,
         })

@@ -2,6 +2,7 @@
 //! of the certificate.
 
 mod acceptor;
+mod anonymous;
 mod connector;
 mod host;
 mod verifier;
@@ -21,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 pub use acceptor::Acceptor;
+pub use anonymous::{AnonymousConnector, AnonymousError, ServerBundle};
 pub use connector::Connector;
 pub use host::{ClientCert, HostTls, HostTlsError};
 
