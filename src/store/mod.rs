@@ -18,6 +18,7 @@ pub mod postgres;
 mod rows;
 mod sealed;
 pub mod sqlite;
+mod token_status;
 
 use leasehold_sdk::{ClusterName, Timestamp};
 
@@ -29,10 +30,11 @@ pub use leases::{Filter, Inserted, Leases, Live, NewLease, Row, Visible};
 pub use orders::{NewOrder, Order, OrderStep, Orders};
 pub use outbox::{LeaseChange, Outbox, OutboxEntry, OutboxLine};
 pub use sealed::{Sealed, SealedRow, SealedState};
+pub use token_status::TokenStatus;
 
 /// Everything that a store is.
-pub trait Store: Leases + Claims + Orders + Blocks + Brokers + Facts + Outbox + Sealed {}
-impl<T: Leases + Claims + Orders + Blocks + Brokers + Facts + Outbox + Sealed> Store for T {}
+pub trait Store: Leases + Claims + Orders + Blocks + Brokers + Facts + Outbox + Sealed + TokenStatus {}
+impl<T: Leases + Claims + Orders + Blocks + Brokers + Facts + Outbox + Sealed + TokenStatus> Store for T {}
 
 /// The version of the schema that this program makes. A program works with stores of this version and of the one before and
 /// after it, so that brokers can be replaced one after the other: what one version takes away, none may have needed since the

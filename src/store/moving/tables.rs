@@ -75,6 +75,8 @@ pub const TABLES: &[Table] = &[
         blob: Text,
         made_at: Number,
     }),
+    table!(token_lists { list: Text, begun_at: Number }),
+    table!(token_withdrawals { list: Text, place: Number, ends_at: Number, told_at: Number }),
     table!(orders {
         id: Text,
         at: Number,

@@ -24,6 +24,7 @@ mod schema;
 mod sealed;
 #[cfg(test)]
 mod tests;
+mod token_status;
 
 use std::sync::Arc;
 

@@ -20,6 +20,7 @@ mod records;
 mod sealed;
 #[cfg(test)]
 mod tests;
+mod token_status;
 mod writer;
 
 use std::path::Path;

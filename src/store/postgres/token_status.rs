@@ -1,0 +1,48 @@
+//! Status lists of tokens.
+
+use async_trait::async_trait;
+use leasehold_sdk::{Timestamp, Withdrawal};
+
+use super::super::token_status::{as_json, withdrawal};
+use super::super::{StoreError, TokenStatus};
+use super::Postgres;
+use super::outcome::failed;
+
+#[async_trait]
+impl TokenStatus for Postgres {
+    async fn begin_token_list(&self, list: &str, at: Timestamp) -> Result<(), StoreError> {
+        let insert = sqlx::query("INSERT INTO token_lists (list, begun_at) VALUES ($1, $2)");
+        self.note(insert.bind(list).bind(at.unix_ms())).await.map(|_| ())
+    }
+
+    async fn token_lists(&self) -> Result<Vec<String>, StoreError> {
+        self.within(async {
+            let all = sqlx::query_scalar("SELECT list FROM token_lists");
+            all.fetch_all(&mut *self.db().await?).await.map_err(failed)
+        })
+        .await
+    }
+
+    async fn withdraw_tokens(&self, ended: &[Withdrawal], at: Timestamp) -> Result<(), StoreError> {
+        let insert = sqlx::query(
+            "INSERT INTO token_withdrawals (list, place, ends_at, told_at) SELECT list, place, ends_at, told_at \
+             FROM json_populate_recordset(NULL::token_withdrawals, $1::json) ON CONFLICT DO NOTHING",
+        );
+        self.note(insert.bind(as_json(ended, at))).await.map(|_| ())
+    }
+
+    async fn withdrawn_tokens(&self, since: Timestamp) -> Result<Vec<Withdrawal>, StoreError> {
+        let all = self.within(async {
+            let all = sqlx::query_as("SELECT list, place, ends_at FROM token_withdrawals WHERE told_at >= $1");
+            all.bind(since.unix_ms()).fetch_all(&mut *self.db().await?).await.map_err(failed)
+        });
+        all.await?.into_iter().map(withdrawal).collect()
+    }
+
+    async fn purge_token_status(&self, over: Timestamp, begun: Timestamp) -> Result<(), StoreError> {
+        let ends = sqlx::query("DELETE FROM token_withdrawals WHERE ends_at < $1");
+        self.note(ends.bind(over.unix_ms())).await?;
+        let lists = sqlx::query("DELETE FROM token_lists WHERE begun_at < $1");
+        self.note(lists.bind(begun.unix_ms())).await.map(|_| ())
+    }
+}
