@@ -58,14 +58,14 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<u8> {
         tasks.spawn(Delivery::new(name, supply, state.clone(), news.clone(), withheld.clone())?.run());
     }
     let mut servers = JoinSet::new();
+    for one in forward_auth {
+        servers.spawn(ForwardAuth::bind(one, &identity, &broker_id).await?.run(stopped.clone()));
+    }
     if let Some(socket) = &socket {
         servers.spawn(Server::bind(socket, supplies.clone()).await?.run(stopped.clone()));
     }
     if let Some(listen) = &listen {
-        servers.spawn(Loopback::bind(listen, supplies.clone()).await?.run(stopped.clone()));
-    }
-    for one in forward_auth {
-        servers.spawn(ForwardAuth::bind(one, &identity, &broker_id).await?.run(stopped.clone()));
+        servers.spawn(Loopback::bind(listen, supplies.clone()).await?.run(stopped));
     }
     tracing::info!(credentials = supplies.iter().count(), "the agent is up");
     let done = match &exec {

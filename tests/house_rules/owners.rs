@@ -43,7 +43,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap", &[CLI, "src/main.rs"]),
     ("clap_complete", &[CLI]),
     ("comfy_table", &[CLI]),
-    ("jsonwebtoken", &["src/token/", CLIENT]),
+    ("jsonwebtoken", &["src/token/", CLIENT, TESTS]),
     // Status lists are packed there and unpacked here.
     ("miniz_oxide", &["src/token/", CLIENT]),
     ("axum", &[API, AGENT, FORWARD_AUTH, CONNECTIONS, TELEMETRY]),

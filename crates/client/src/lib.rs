@@ -10,7 +10,9 @@
 //! config.identity.spawn_watch();
 //! let client = Client::new(config)?;
 //! let issued = client.mint("orders-read", &MintRequest::default()).await?;
-//! println!("{} until {}", issued.lease.account, issued.lease.expires_at);
+//! if let Some(lease) = &issued.lease {
+//!     println!("{} until {}", lease.account, lease.expires_at);
+//! }
 //! client.close().await;
 //! # Ok(())
 //! # }

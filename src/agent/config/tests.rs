@@ -85,3 +85,62 @@ fn a_pgbouncer_is_waited_for_if_its_change_is_acknowledged() {
     assert_eq!(drains(console.to_owned()), ("/run/pgbouncer".to_owned(), false));
     assert_eq!(drains(format!("{console}\nacks = \"pool\"")), ("/run/pgbouncer".to_owned(), true));
 }
+
+#[test]
+fn a_place_for_verdicts_says_whose_tokens_and_who_may_ask() {
+    const WHOSE: &str = "issuer = \"https://l.example\"\naudience = \"https://p.example\"";
+    let one = |lines: &str| {
+        let config = read(&format!("[[forward_auth]]\n{lines}\n"));
+        config.map(|mut config| config.forward_auth.pop().unwrap())
+    };
+    let config = one(&format!("listen = \"127.0.0.1:9466\"\n{WHOSE}")).unwrap();
+    assert_eq!(config.listen, ListenOn::Port("127.0.0.1:9466".parse().unwrap()));
+    assert!(config.keys == KeysFrom::Broker && config.trusted_proxies.is_empty());
+    let proxies =
+        "trusted_proxies = [\"spiffe://d/ns/edge/sa/nginx\"]\ncertificate_header = \"X-Forwarded-Client-Cert\"";
+    let more = "keys = { folder = \"keys\" }\nstatus = \"require\"\nrenewed_certificate = \"1h\"\nleeway = \"5s\"\nrequire_certificate = false";
+    let config = one(&format!("listen = \"0.0.0.0:9466\"\n{WHOSE}\n{proxies}\n{more}")).unwrap();
+    assert_eq!(config.certificate_header, "x-forwarded-client-cert");
+    assert!(matches!(&config.keys, KeysFrom::Folder(folder) if folder.ends_with("keys") && folder.is_absolute()));
+    let socket = one(&format!("listen = \"unix:auth.sock\"\n{WHOSE}")).unwrap().listen;
+    assert!(matches!(socket, ListenOn::Socket(path) if path.ends_with("auth.sock") && path.is_absolute()));
+    for (lines, why) in [
+        ("listen = \"127.0.0.1:9466\"".to_owned(), "forward_auth[0].issuer: is missing"),
+        (format!("listen = \"nowhere\"\n{WHOSE}"), "listen: must be an address and a port"),
+        (format!("listen = \"unix:\"\n{WHOSE}"), "listen: names no socket"),
+        (format!("listen = \"0.0.0.0:9466\"\n{WHOSE}"), "listen: must be a loopback address, or trusted_proxies"),
+        (format!("listen = \"127.0.0.1:1\"\n{WHOSE}\ntrusted_proxies = []"), "trusted_proxies: names nobody"),
+        (format!("listen = \"127.0.0.1:1\"\n{WHOSE}\ntrusted_proxies = [\"nginx\"]"), "is no SPIFFE ID"),
+        (format!("listen = \"127.0.0.1:1\"\n{WHOSE}\ncertificate_header = \"X-C\""), "needs trusted_proxies"),
+        (format!("listen = \"127.0.0.1:1\"\n{WHOSE}\n{proxies}, \"x\""), "agent.toml:"),
+        (format!("listen = \"127.0.0.1:1\"\n{WHOSE}\nstatus = \"maybe\""), "status: must be ignore"),
+        (format!("listen = \"127.0.0.1:1\"\n{WHOSE}\nleeway = \"1h\""), "leeway: must be at most 300 s"),
+        (
+            format!("listen = \"127.0.0.1:1\"\n{WHOSE}\nkeys = {{ web = true, ca = \"ca.pem\" }}"),
+            "keys: must have one of",
+        ),
+        (format!("listen = \"127.0.0.1:1\"\n{WHOSE}\nkeys = {{}}"), "keys: must have one of"),
+        (format!("listen = \"127.0.0.1:1\"\n{WHOSE}\nscope = \"a\""), "scope: unknown key"),
+        (
+            "listen = \"127.0.0.1:1\"\nissuer = \"http://l.example\"\naudience = \"p\"".to_owned(),
+            "issuer: must be an https URL",
+        ),
+        ("listen = \"127.0.0.1:1\"\nissuer = \"https://l.example\"\naudience = \"\"".to_owned(), "audience: must be"),
+    ] {
+        let said = one(&lines).unwrap_err();
+        assert!(said.contains(why) && said.contains("agent.toml:"), "{lines}: {said}");
+    }
+}
+
+#[test]
+fn an_agent_may_be_there_for_its_verdicts_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agent.toml");
+    let (head, _) = HEAD.split_once("[credentials").unwrap();
+    std::fs::write(&path, head).unwrap();
+    assert!(load(&path).unwrap_err().to_string().contains("credentials: is missing"));
+    let verdicts = "[[forward_auth]]\nlisten = \"127.0.0.1:1\"\nissuer = \"https://l.example\"\naudience = \"p\"\n";
+    std::fs::write(&path, format!("{head}{verdicts}")).unwrap();
+    let config = load(&path).unwrap();
+    assert!(config.credentials.is_empty() && config.forward_auth.len() == 1);
+}

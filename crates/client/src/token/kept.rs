@@ -106,20 +106,36 @@ impl<T: Send + Sync + 'static> Kept<T> {
     /// # Errors
     /// Why there is none.
     pub(super) async fn get(self: &Arc<Self>) -> Result<Arc<Held<T>>, String> {
+        self.get_within(ISSUER_FETCH_TIME_MAX).await
+    }
+
+    /// The same for who can do without: waits briefly, and not at all once the last try has failed.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn get_if_prompt(self: &Arc<Self>) -> Result<Arc<Held<T>>, String> {
+        self.get_within(self.brief_wait()).await
+    }
+
+    async fn get_within(self: &Arc<Self>, wait: Duration) -> Result<Arc<Held<T>>, String> {
         match self.at_hand() {
             Some((held, Age::Fresh)) => return Ok(held),
             Some((held, Age::Due)) => {
                 self.begin();
                 return Ok(held);
             }
-            // Whoever is away must not hold up everybody who asks: the fetch goes on without us.
-            Some((_, Age::Stale)) => self.again(ISSUER_STALE_WAIT_MAX).await,
-            Some((_, Age::Gone)) | None => self.again(ISSUER_FETCH_TIME_MAX).await,
+            Some((_, Age::Stale)) => self.again(self.brief_wait()).await,
+            Some((_, Age::Gone)) | None => self.again(wait).await,
         }
         match self.at_hand() {
             Some((held, Age::Fresh | Age::Due | Age::Stale)) => Ok(held),
-            _ => Err(self.lock().trouble.clone().unwrap_or_else(|| "they are being fetched".to_owned())),
+            _ => Err(self.lock().trouble.clone().unwrap_or_else(|| "it is being fetched".to_owned())),
         }
+    }
+
+    /// Whoever is away must not hold up everybody who asks: the fetch goes on without us.
+    fn brief_wait(&self) -> Duration {
+        if self.lock().trouble.is_some() { Duration::ZERO } else { ISSUER_STALE_WAIT_MAX }
     }
 
     /// One that was fetched after `held`, if there is one or one may be fetched at this time.
@@ -252,6 +268,29 @@ mod tests {
         assert_eq!(kept.get().await.map(|held| held.value), Ok(0));
         assert_eq!(kept.get().await.map(|held| held.value), Ok(0));
         assert_eq!(count.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_who_is_known_to_be_away() {
+        let count = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&count);
+        let kept = Kept::<()>::new(move || {
+            let number = counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                match number {
+                    0 => Ok(Fetched { value: (), fresh_for: Duration::ZERO, good_for: 1000 * SECOND }),
+                    1 => Err("it is away".to_owned()),
+                    _ => std::future::pending().await,
+                }
+            }
+        });
+        let kept = Arc::new(kept.with_pause(Duration::ZERO));
+        kept.get().await.unwrap();
+        kept.get().await.unwrap();
+        for _ in 0..1000 {
+            timeout(SECOND, async { (kept.get().await.unwrap(), kept.get_if_prompt().await.unwrap()) }).await.unwrap();
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 3);
     }
 
     #[tokio::test]

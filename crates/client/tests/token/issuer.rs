@@ -19,7 +19,6 @@ use leasehold_client::token::{Verifier, VerifierConfig, Wanted};
 use leasehold_identity::TrustDomain;
 use leasehold_identity::dev::DevCa;
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
@@ -184,7 +183,7 @@ pub fn export(folder: &Path, discovery: &Value, keys: &[&Signer]) {
 fn acceptor(cert: &str, key: &str) -> TlsAcceptor {
     let chain = CertificateDer::pem_slice_iter(cert.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()

@@ -60,7 +60,8 @@ impl Statuses {
             return Ok(());
         }
         let list = match &self.https {
-            Some(https) => self.kept(https, &at.list).get().await,
+            Some(https) if self.policy == StatusPolicy::Require => self.kept(https, &at.list).get().await,
+            Some(https) => self.kept(https, &at.list).get_if_prompt().await,
             None => Err("keys come from files, and status lists do not".to_owned()),
         };
         match (list, self.policy) {
