@@ -94,6 +94,10 @@ impl Broker {
         failpoint::hit("mint.decided");
 
         let account = AccountName::new(current.config.broker.cluster.clone(), self.store.tag().clone(), lease_id);
+        let slot = match role.kind == TOKEN && role.leased {
+            true => Some(self.issuer.slot().map_err(|e| away(target, &e))?),
+            false => None,
+        };
         let facts = facts_of(caller, &ask, permit.captured)?;
         let plan = target
             .engine()
@@ -105,7 +109,7 @@ impl Broker {
                 caller: &facts,
                 fingerprint: &fingerprint,
                 scope: ask.scope.as_deref(),
-                slot: if role.kind == TOKEN && role.leased { self.issuer.slot() } else { None },
+                slot,
             })
             .map_err(|e| Failure::Bad { what: "the request".into(), why: e.to_string() })?;
         let times = role.lifetimes.times(self.clock.now(), ttl, random::fraction());

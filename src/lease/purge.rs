@@ -48,6 +48,11 @@ impl Broker {
         let leases = self.store.purge(before, step).await?;
         self.metrics.purged_leases.inc_by(leases);
         let orders = self.store.purge_orders(before, step).await?;
+        if let Some(keeper) = &self.keeper
+            && let Err(e) = keeper.purge(self.clock.now()).await
+        {
+            tracing::warn!(error = %e, "status lists could not be purged; it is tried again");
+        }
         Ok(leases.max(orders) >= step as u64)
     }
 }

@@ -7,6 +7,7 @@ mod model;
 pub mod orders;
 mod races;
 mod sealed;
+mod token_status;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub async fn run<S: Store + 'static>(open: impl AsyncFn(&str) -> S, claims: AtOp
     orders::run(&open).await;
     races::run(&open).await;
     sealed::run(&open).await;
+    token_status::run(&open).await;
     model::run(&open, claims).await;
 }
 

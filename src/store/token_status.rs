@@ -36,6 +36,7 @@ pub(super) fn as_json(ended: &[Withdrawal], at: Timestamp) -> String {
 
 /// A row of the table.
 pub(super) fn withdrawal((list, place, ends_at): (String, i64, i64)) -> Result<Withdrawal, StoreError> {
-    let index = u32::try_from(place).map_err(|_| StoreError::Damaged(format!("{place} is no place in a status list")))?;
+    let index =
+        u32::try_from(place).map_err(|_| StoreError::Damaged(format!("{place} is no place in a status list")))?;
     Ok(Withdrawal { slot: StatusSlot { list, index }, until: Timestamp::from_unix_ms(ends_at) })
 }

@@ -1,7 +1,7 @@
 //! Signs, by the keys in force.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -14,6 +14,8 @@ use tokio::task::spawn_blocking;
 use super::discovery::Documents;
 use super::keeper::KeyLine;
 use super::key::TokenKey;
+use super::status::StatusLists;
+use crate::store::Store;
 
 /// Longest token, in bytes: it must fit into a header of every server on its way.
 pub(super) const TOKEN_BYTES_MAX: usize = 6 * 1024;
@@ -25,6 +27,9 @@ const COME_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub struct Issuer {
     in_force: ArcSwapOption<InForce>,
+    pub(super) lists: StatusLists,
+    /// Where ends are recorded, from when there is a broker.
+    store: OnceLock<Arc<dyn Store>>,
 }
 
 /// What holds until the keeper brings something newer.
@@ -55,9 +60,39 @@ impl Issuer {
         self.in_force.load_full().map(|in_force| in_force.documents.clone())
     }
 
+    pub(super) fn attach(&self, store: Arc<dyn Store>) {
+        // Whoever is first stays: a process has one store.
+        let _ = self.store.set(store);
+    }
+
     /// A place in a status list that no other token has.
-    pub fn slot(&self) -> Option<StatusSlot> {
-        None
+    ///
+    /// # Errors
+    /// [`EngineError::Retry`] when no list could be recorded yet.
+    pub fn slot(&self) -> Result<StatusSlot, EngineError> {
+        self.lists.slot().ok_or_else(|| EngineError::Retry {
+            why: Reason::new("no status list could be recorded in the store yet"),
+            after: Some(COME_AGAIN),
+        })
+    }
+
+    /// A status list as a signed token; `None`: there is no such list, or no key.
+    pub fn status_list(&self, list: &str) -> Option<Arc<str>> {
+        let in_force = self.in_force.load_full()?;
+        let key = in_force.signing.get(&JwtAlgorithm::Es256)?;
+        match self.lists.document(&in_force.issuer, list, key)? {
+            Ok(document) => Some(document),
+            Err(error) => {
+                tracing::error!(%error, "a status list could not be signed");
+                None
+            }
+        }
+    }
+
+    /// The addresses of all status lists (Token Status List section 9).
+    pub fn status_lists(&self) -> Option<Vec<String>> {
+        let issuer = self.in_force.load_full()?.issuer.clone();
+        Some(self.lists.names().into_iter().map(|name| format!("{issuer}/oauth2/status/{name}")).collect())
     }
 
     /// The keys, for people.
@@ -99,7 +134,8 @@ impl Host for Issuer {
         Ok(token)
     }
 
-    async fn withdraw(&self, _: &[Withdrawal]) -> Result<(), EngineError> {
-        Ok(())
+    async fn withdraw(&self, ended: &[Withdrawal]) -> Result<(), EngineError> {
+        let store = self.store.get().ok_or_else(|| EngineError::retry("there is no store yet"))?;
+        self.lists.withdraw(&**store, ended).await.map_err(|e| EngineError::retry(e.to_string()))
     }
 }

@@ -71,6 +71,7 @@ pub struct Keeper {
 impl Keeper {
     /// Of this issuer; the keys are in `store`, sealed by `ring`.
     pub fn new(issuer: Arc<Issuer>, store: Arc<dyn Store>, ring: Arc<KeyRing>, cluster: String) -> Self {
+        issuer.attach(store.clone());
         Self { issuer, store, ring, cluster }
     }
 
@@ -86,6 +87,7 @@ impl Keeper {
         wanted: &BTreeSet<JwtAlgorithm>,
         now: Timestamp,
     ) -> Result<Vec<(JwtAlgorithm, u64)>, KeeperError> {
+        self.issuer.lists.keep(&*self.store, now).await?;
         let rules = rules(config);
         let mut made = Vec::new();
         let mut kept = self.kept().await?;
@@ -153,6 +155,14 @@ impl Keeper {
             }
         }
         Ok(made)
+    }
+
+    /// Forgets what nobody can ask for any more.
+    ///
+    /// # Errors
+    /// [`KeeperError::Store`].
+    pub async fn purge(&self, now: Timestamp) -> Result<(), KeeperError> {
+        Ok(self.issuer.lists.purge(&*self.store, now).await?)
     }
 
     async fn kept(&self) -> Result<BTreeMap<JwtAlgorithm, Vec<SealedRow>>, KeeperError> {

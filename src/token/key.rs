@@ -1,5 +1,7 @@
 //! One signing key.
 
+use std::sync::Arc;
+
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
@@ -107,10 +109,22 @@ impl TokenKey {
     /// # Errors
     /// When the library does not.
     pub fn sign(&self, typ: &str, claims: &Map<String, Value>) -> Result<SecretString, KeyError> {
-        let header =
-            Header { typ: Some(typ.to_owned()), kid: Some(self.kid.clone()), ..Header::new(of(self.algorithm)) };
-        let signed = jsonwebtoken::encode(&header, claims, &self.signer);
-        signed.map(SecretString::from).map_err(|_| KeyError { algorithm: self.algorithm, what: "does not sign" })
+        self.signed(typ, claims).map(SecretString::from)
+    }
+
+    /// The same of what is no secret.
+    ///
+    /// # Errors
+    /// As [`TokenKey::sign`].
+    pub(super) fn sign_open(&self, typ: &str, claims: &Map<String, Value>) -> Result<Arc<str>, KeyError> {
+        self.signed(typ, claims).map(Arc::from)
+    }
+
+    fn signed(&self, typ: &str, claims: &Map<String, Value>) -> Result<String, KeyError> {
+        let algorithm = of(self.algorithm);
+        let header = Header { typ: Some(typ.to_owned()), kid: Some(self.kid.clone()), ..Header::new(algorithm) };
+        let failed = |_| KeyError { algorithm: self.algorithm, what: "does not sign" };
+        jsonwebtoken::encode(&header, claims, &self.signer).map_err(failed)
     }
 }
 

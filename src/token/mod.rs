@@ -3,12 +3,14 @@
 //! Keys are made here, kept sealed in the store, and shared by all brokers on it. Which of them signs and which are published
 //! follows from when each was made ([`schedule`]): brokers need no word with each other to agree.
 
+mod bits;
 mod discovery;
 mod issuer;
 mod keeper;
 mod key;
 mod own;
 mod schedule;
+mod status;
 
 use std::time::Duration;
 

@@ -50,7 +50,11 @@ impl Op for Change {
     async fn apply(&self, db: &mut SqliteConnection) -> Result<(), StoreError> {
         let statements = match self {
             Self::Begin { list, at } => {
-                vec![sqlx::query("INSERT INTO token_lists (list, begun_at) VALUES (?1, ?2)").bind(list).bind(at.unix_ms())]
+                vec![
+                    sqlx::query("INSERT INTO token_lists (list, begun_at) VALUES (?1, ?2)")
+                        .bind(list)
+                        .bind(at.unix_ms()),
+                ]
             }
             Self::Withdraw(rows) => {
                 let insert = sqlx::query(

@@ -1,0 +1,275 @@
+//! Status lists: how verifiers that never ask the broker learn that a token has ended before its time (Token Status List).
+//!
+//! Each broker hands out places in a list of its own, which is recorded before any token points at it. What has ended is recorded in
+//! the store, and every broker on it knows all lists: whichever is asked can tell.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use leasehold_sdk::{StatusSlot, Timestamp, Withdrawal, clock, random};
+use serde_json::{Map, Value, json};
+
+use super::LIFE_MAX;
+use super::bits::{bits, packed};
+use super::key::{KeyError, TokenKey};
+use crate::store::{StoreError, TokenStatus};
+
+/// Places in one list: 16 KiB before they are packed, and every list has all of them from its beginning.
+const PLACES: u32 = 1 << 17;
+
+/// How long verifiers keep a list: so much later than its end a token may still be taken by them.
+pub const TTL: Duration = Duration::from_secs(60);
+
+/// How long a list's signature is good: for verifiers that cannot reach us for a while.
+const GOOD_FOR: Duration = Duration::from_secs(600);
+
+/// A list is signed anew when it is this old: whoever gets it has most of its time before him.
+const SIGNED_AGAIN: Duration = Duration::from_secs(15);
+
+/// How long places of one list are handed out: then another is begun, so that old ones can be forgotten.
+const LIST_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// For clocks that differ, and for what another broker wrote a moment ago.
+const MARGIN: Duration = Duration::from_secs(300);
+
+/// The lists as this broker knows them.
+#[derive(Default)]
+pub(super) struct StatusLists(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// Whose places are handed out, and the one after.
+    open: Option<Open>,
+    spare: Option<Open>,
+    lists: HashMap<String, List>,
+    /// Up to when ends are known.
+    read_to: Option<Timestamp>,
+}
+
+struct Open {
+    name: String,
+    next: u32,
+    begun: Timestamp,
+}
+
+#[derive(Default)]
+struct List {
+    /// The places whose tokens have ended, and when those would have ended anyway.
+    ended: BTreeMap<u32, Timestamp>,
+    signed: Option<Signed>,
+}
+
+struct Signed {
+    document: Arc<str>,
+    /// By the boot-time clock.
+    at: Duration,
+    by: String,
+}
+
+impl StatusLists {
+    fn known<R>(&self, with: impl FnOnce(&mut Known) -> R) -> R {
+        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A place that no other token has. `None`: no list is open.
+    pub(super) fn slot(&self) -> Option<StatusSlot> {
+        self.known(|known| {
+            if known.open.as_ref().is_none_or(|open| open.next >= PLACES) {
+                known.open = known.spare.take();
+            }
+            let open = known.open.as_mut()?;
+            let index = open.next;
+            open.next += 1;
+            Some(StatusSlot { list: open.name.clone(), index })
+        })
+    }
+
+    /// Begins lists before they are needed, and reads what others began and ended. To be called every second.
+    pub(super) async fn keep<S: TokenStatus + ?Sized>(&self, store: &S, now: Timestamp) -> Result<(), StoreError> {
+        let old = |open: &Open| open.begun.plus(LIST_LIFE) <= now;
+        let wanted = self.known(|known| {
+            known.open.as_ref().is_none_or(|open| old(open) || open.next > PLACES / 2)
+                && known.spare.as_ref().is_none_or(old)
+        });
+        if wanted {
+            let name = HEXLOWER.encode(&random::bytes::<16>());
+            store.begin_token_list(&name, now).await?;
+            self.known(|known| {
+                known.lists.entry(name.clone()).or_default();
+                known.spare = Some(Open { name, next: 0, begun: now });
+                if known.open.as_ref().is_none_or(old) {
+                    known.open = known.spare.take();
+                }
+            });
+        }
+        self.read(store, now).await
+    }
+
+    async fn read<S: TokenStatus + ?Sized>(&self, store: &S, now: Timestamp) -> Result<(), StoreError> {
+        let since = self.known(|known| known.read_to).map_or(Timestamp::from_unix_ms(0), |to| to.minus(MARGIN));
+        let (lists, ended) = (store.token_lists().await?, store.withdrawn_tokens(since).await?);
+        self.known(|known| {
+            known.lists.retain(|name, _| lists.contains(name));
+            for name in lists {
+                known.lists.entry(name).or_default();
+            }
+            known.note(&ended, now);
+            known.read_to = Some(now);
+        });
+        Ok(())
+    }
+
+    /// Records ends, and knows them.
+    pub(super) async fn withdraw<S: TokenStatus + ?Sized>(
+        &self,
+        store: &S,
+        ended: &[Withdrawal],
+    ) -> Result<(), StoreError> {
+        let now = clock::wall();
+        store.withdraw_tokens(ended, now).await?;
+        self.known(|known| known.note(ended, now));
+        Ok(())
+    }
+
+    /// Forgets what is over.
+    pub(super) async fn purge<S: TokenStatus + ?Sized>(&self, store: &S, now: Timestamp) -> Result<(), StoreError> {
+        // The last token of a list is made at the end of its life, and lives as long as a token can.
+        let begun = now.minus(LIST_LIFE + LIFE_MAX + MARGIN);
+        store.purge_token_status(now.minus(MARGIN), begun).await
+    }
+
+    /// The names of all lists.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.known(|known| known.lists.keys().cloned().collect())
+    }
+
+    /// A list as a signed token (section 5.1). `None`: there is no such list.
+    pub(super) fn document(&self, issuer: &str, name: &str, key: &TokenKey) -> Option<Result<Arc<str>, KeyError>> {
+        self.known(|known| {
+            let list = known.lists.get_mut(name)?;
+            let fresh = |signed: &&Signed| signed.by == key.kid && clock::boot() - signed.at < SIGNED_AGAIN;
+            if let Some(signed) = list.signed.as_ref().filter(fresh) {
+                return Some(Ok(signed.document.clone()));
+            }
+            Some(list.sign(&format!("{issuer}/oauth2/status/{name}"), key))
+        })
+    }
+}
+
+impl Known {
+    fn note(&mut self, ended: &[Withdrawal], now: Timestamp) {
+        for Withdrawal { slot, until } in ended.iter().filter(|one| one.until.plus(MARGIN) > now) {
+            let list = self.lists.entry(slot.list.clone()).or_default();
+            if list.ended.insert(slot.index, *until).is_none() {
+                list.signed = None;
+            }
+        }
+    }
+}
+
+impl List {
+    fn sign(&mut self, uri: &str, key: &TokenKey) -> Result<Arc<str>, KeyError> {
+        let now = clock::wall();
+        // What would have ended by now is told a little longer, for clocks that are behind ours.
+        self.ended.retain(|_, until| until.plus(MARGIN) > now);
+        let content = packed(&bits(PLACES, self.ended.keys().copied()));
+        let seconds = now.unix_ms().div_euclid(1000);
+        let claims = json!({
+            "sub": uri,
+            "iat": seconds,
+            "exp": seconds + GOOD_FOR.as_secs() as i64,
+            "ttl": TTL.as_secs(),
+            "status_list": { "bits": 1, "lst": content },
+        });
+        let claims: Map<String, Value> = claims.as_object().cloned().unwrap_or_default();
+        let document = key.sign_open("statuslist+jwt", &claims)?;
+        self.signed = Some(Signed { document: document.clone(), at: clock::boot(), by: key.kid.clone() });
+        Ok(document)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leasehold_sdk::JwtAlgorithm;
+
+    use super::super::key::make;
+    use super::*;
+    use crate::limits::Limits;
+    use crate::store::Opener;
+    use crate::store::sqlite::Sqlite;
+
+    async fn scratch() -> (Sqlite, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let opener = Opener { cluster: "test".parse().unwrap(), broker: "b1".to_owned() };
+        let (path, limits) = (dir.path().join("store.db"), Limits::default());
+        let store = Sqlite::open(&path, &opener, &limits, Arc::default());
+        (store.await.unwrap(), dir)
+    }
+
+    fn key() -> TokenKey {
+        TokenKey::read(JwtAlgorithm::Es256, &make(JwtAlgorithm::Es256).unwrap(), String::new()).unwrap()
+    }
+
+    /// The places that are set in a document.
+    fn set(document: &str) -> Vec<u32> {
+        let payload = document.split('.').nth(1).unwrap();
+        let claims: Value =
+            serde_json::from_slice(&data_encoding::BASE64URL_NOPAD.decode(payload.as_bytes()).unwrap()).unwrap();
+        let packed = claims["status_list"]["lst"].as_str().unwrap();
+        let bytes = data_encoding::BASE64URL_NOPAD.decode(packed.as_bytes()).unwrap();
+        let bytes = miniz_oxide::inflate::decompress_to_vec_zlib(&bytes).unwrap();
+        (0..PLACES).filter(|place| bytes[*place as usize / 8] >> (place % 8) & 1 == 1).collect()
+    }
+
+    #[tokio::test]
+    async fn no_two_tokens_share_a_place_and_each_list_is_known_before_it_is_used() {
+        let (store, _dir) = scratch().await;
+        let lists = StatusLists::default();
+        assert_eq!(lists.slot(), None, "no list is recorded yet");
+        let now = clock::wall();
+        lists.keep(&store, now).await.unwrap();
+        let first = lists.slot().unwrap();
+        assert_eq!((first.index, lists.slot().unwrap().index), (0, 1));
+        for _ in 2..PLACES {
+            assert_eq!(lists.slot().unwrap().list, first.list);
+            if lists.known(|known| known.open.as_ref().unwrap().next) == PLACES / 2 + 2 {
+                lists.keep(&store, now).await.unwrap();
+            }
+        }
+        let next = lists.slot().unwrap();
+        assert!(next.list != first.list && next.index == 0);
+        // Another day, another list.
+        lists.keep(&store, now.plus(LIST_LIFE)).await.unwrap();
+        assert_ne!(lists.slot().unwrap().list, next.list);
+        assert_eq!(store.token_lists().await.unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn every_broker_on_a_store_tells_what_has_ended() {
+        let (store, _dir) = scratch().await;
+        let (one, other, key) = (StatusLists::default(), StatusLists::default(), key());
+        let now = clock::wall();
+        one.keep(&store, now).await.unwrap();
+        let (gone, stays) = (one.slot().unwrap(), one.slot().unwrap());
+        let document = |lists: &StatusLists| lists.document("https://i", &gone.list, &key).map(|d| d.unwrap());
+        assert_eq!(set(&document(&one).unwrap()), Vec::<u32>::new());
+        assert!(document(&other).is_none() && one.document("https://i", "x", &key).is_none());
+        let until = now.plus(Duration::from_secs(60));
+        one.withdraw(&store, &[Withdrawal { slot: gone.clone(), until }]).await.unwrap();
+        other.keep(&store, now).await.unwrap();
+        for lists in [&one, &other] {
+            assert_eq!(set(&document(lists).unwrap()), [gone.index]);
+        }
+        // Asked again and again, nothing is signed.
+        assert_eq!(document(&one), document(&one));
+        // What would have ended anyway is forgotten, a list that no token can point at as well.
+        one.purge(&store, until.plus(MARGIN * 2)).await.unwrap();
+        assert!(store.withdrawn_tokens(Timestamp::from_unix_ms(0)).await.unwrap().is_empty());
+        one.purge(&store, now.plus(LIST_LIFE + LIFE_MAX + MARGIN * 2)).await.unwrap();
+        one.read(&store, now).await.unwrap();
+        assert!(document(&one).is_none());
+        let _ = stays;
+    }
+}
