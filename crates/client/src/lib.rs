@@ -10,7 +10,7 @@
 //! config.identity.spawn_watch();
 //! let client = Client::new(config)?;
 //! let issued = client.mint("orders-read", &MintRequest::default()).await?;
-//! println!("{} until {}", issued.lease.account, issued.lease.expires_at);
+//! println!("a {} under {:?}", issued.credential.kind(), issued.lease);
 //! client.close().await;
 //! # Ok(())
 //! # }

@@ -32,3 +32,5 @@ pub const RETRY_TIME_MAX: Duration = Duration::from_secs(30);
 pub const WATCH_TIME: Duration = Duration::from_secs(25);
 /// Within this time the holders of leases that ended all at once ask for others, each at a moment of its own.
 pub const SPLAY_TIME_MAX: Duration = Duration::from_secs(2);
+/// So many kept by one client may all be fetched anew at once when our certificate changes; more do so within [`SPLAY_TIME_MAX`].
+pub const AT_ONCE_MAX: usize = 8;
