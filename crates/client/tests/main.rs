@@ -1,5 +1,6 @@
 //! The client against a server over real mTLS. What needs a whole broker is tested in the root package.
 
+mod credentials;
 mod server;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,7 +43,7 @@ async fn calls_go_where_they_should_on_one_kept_connection() {
     let client = server.client();
     client.roles().await.unwrap();
     let ask = MintRequest { ttl: Some("15m".into()), ..MintRequest::default() };
-    assert_eq!(client.mint("odd/\"role\"", &ask).await.unwrap().lease.id, "a");
+    assert_eq!(client.mint("odd/\"role\"", &ask).await.unwrap().lease.unwrap().id, "a");
     assert!(client.revoke("a").await.unwrap().is_over());
     client.renew("a", &RenewRequest::default()).await.unwrap();
     client.lease_while("a", "active", Duration::from_secs(30)).await.unwrap();
