@@ -6,3 +6,4 @@ mod lasting;
 mod pgbouncer;
 pub mod process;
 mod running;
+mod tokens;

@@ -37,7 +37,8 @@ fn token(shown: &str, bound: Bound, number: usize, seconds: u64) -> String {
         Bound::Other => "00".repeat(32),
     };
     let hash = BASE64URL_NOPAD.encode(&HEXLOWER.decode(hash.as_bytes()).unwrap());
-    let cnf = if matches!(bound, Bound::Nothing) { String::new() } else { format!(r#", "cnf": {{"x5t#S256": "{hash}"}}"#) };
+    let cnf =
+        if matches!(bound, Bound::Nothing) { String::new() } else { format!(r#", "cnf": {{"x5t#S256": "{hash}"}}"#) };
     let payload = format!(r#"{{"jti": "t{number}", "iat": {now}, "exp": {}{cnf}}}"#, now + seconds);
     let jwt = format!("e30.{}.c2ln", BASE64URL_NOPAD.encode(payload.as_bytes()));
     let end = "2036-01-02T03:04:05.678Z";
@@ -127,7 +128,9 @@ async fn one_that_an_earlier_process_fetched_by_another_certificate_is_replaced_
     kept.close(Ending::Leave).await;
     let old = |bound: &str| -> Credential { serde_json::from_str(&token(bound, Bound::Shown, 7, 3600)).unwrap() };
     let mut lease: Lease = serde_json::from_str(&lease("l7")).unwrap();
-    for (time, wanted) in [(&mut lease.expires_at, 3600), (&mut lease.max_expires_at, 3600), (&mut lease.rotate_at, 1800)] {
+    for (time, wanted) in
+        [(&mut lease.expires_at, 3600), (&mut lease.max_expires_at, 3600), (&mut lease.rotate_at, 1800)]
+    {
         *time = humantime::format_rfc3339_millis(SystemTime::now() + Duration::from_secs(wanted)).to_string();
     }
     let resume = |bound: &str| {

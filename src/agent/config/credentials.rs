@@ -182,7 +182,11 @@ fn credential(section: &Section<'_>, base: &Path, heard: Option<&BTreeSet<u32>>)
 /// Which scopes a token is to have.
 fn scope(text: &str) -> Result<String, &'static str> {
     let is_scope = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic());
-    if text.split(' ').all(is_scope) { Ok(text.to_owned()) } else { Err("must be scopes with one space between, such as \"payments:read\"") }
+    if text.split(' ').all(is_scope) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be scopes with one space between, such as \"payments:read\"")
+    }
 }
 
 /// Which kind the role gives is only known to the broker; but one file cannot be for a login and another for a token.
@@ -199,7 +203,10 @@ fn one_kind(section: &Section<'_>, folders: &BTreeMap<PathBuf, Vec<FileConfig>>,
     {
         let sign = if scoped { "scope" } else { "the format token" };
         let fits = Form::names(|holds| holds != Holds::Logins);
-        let why = format!("the format {} is for logins of databases, and {sign} for tokens, which can be {fits}", login.name());
+        let why = format!(
+            "the format {} is for logins of databases, and {sign} for tokens, which can be {fits}",
+            login.name()
+        );
         section.wrong("files", why);
         return None;
     }

@@ -51,8 +51,14 @@ fn a_scope_is_for_tokens_and_so_is_every_file_beside_it() {
     for (lines, why) in [
         ("scope = \"\"".to_owned(), "scope: must be scopes with one space between"),
         ("scope = \"a\\tb\"".to_owned(), "scope: must be scopes with one space between"),
-        (scope.to_owned() + &file("pgpass"), "files: the format pgpass is for logins of databases, and scope for tokens"),
-        (file("url") + &file("token"), "files: the format url is for logins of databases, and the format token for tokens"),
+        (
+            scope.to_owned() + &file("pgpass"),
+            "files: the format pgpass is for logins of databases, and scope for tokens",
+        ),
+        (
+            file("url") + &file("token"),
+            "files: the format url is for logins of databases, and the format token for tokens",
+        ),
     ] {
         let said = read(&lines).unwrap_err();
         assert!(said.contains(why) && said.contains("agent.toml:"), "{lines}: {said}");

@@ -90,12 +90,7 @@ impl Form {
 ///
 /// # Errors
 /// When the form cannot hold it. What is wrong is named, never shown.
-pub fn formed(
-    form: Form,
-    name: &str,
-    lease: Option<&Lease>,
-    credential: &Opened,
-) -> anyhow::Result<Zeroizing<String>> {
+pub fn formed(form: Form, name: &str, lease: Option<&Lease>, credential: &Opened) -> anyhow::Result<Zeroizing<String>> {
     match (form, credential) {
         (Form::Json, _) => json(&Flat::of(lease, credential)),
         (Form::Env, _) => env(lease, credential),
@@ -132,11 +127,7 @@ pub fn whole_json(lease: Option<&Lease>, credential: &Opened) -> anyhow::Result<
 }
 
 /// The same with its generation, as the agent says it.
-pub fn supplied_json(
-    generation: u64,
-    lease: Option<&Lease>,
-    credential: &Opened,
-) -> anyhow::Result<Zeroizing<String>> {
+pub fn supplied_json(generation: u64, lease: Option<&Lease>, credential: &Opened) -> anyhow::Result<Zeroizing<String>> {
     #[derive(Serialize)]
     struct Numbered<'a> {
         generation: u64,

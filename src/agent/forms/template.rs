@@ -100,7 +100,12 @@ mod tests {
     use super::*;
 
     fn filled(template: &str) -> Result<String, String> {
-        let known = Known::default().and("orders", 3, Some(&lease()), &Opened::odd()).and("payments", 4, None, &Opened::token());
+        let known = Known::default().and("orders", 3, Some(&lease()), &Opened::odd()).and(
+            "payments",
+            4,
+            None,
+            &Opened::token(),
+        );
         fill("x.tpl", template, &known).map(|text| text.to_string()).map_err(|e| format!("{e:#}"))
     }
 
@@ -113,14 +118,22 @@ mod tests {
 
     #[test]
     fn a_token_has_members_of_its_own() {
-        let text = filled("{{ payments.token_type }} {{ payments.access_token }}|{{ payments.scope }}|{{ payments.expires_at }}");
+        let text = filled(
+            "{{ payments.token_type }} {{ payments.access_token }}|{{ payments.scope }}|{{ payments.expires_at }}",
+        );
         assert_eq!(text.unwrap(), "Bearer e30.e30.c2ln|payments:read payments:write|2026-01-02T03:14:05.678Z");
         assert!(filled("{{ payments.lease_id }}").is_err(), "it has no lease");
     }
 
     #[test]
     fn what_nobody_knows_is_an_error_with_its_line_and_without_a_secret() {
-        for wrong in ["a\n{{ orders.pasword }}", "a\n{{ other.url }}", "a\n{{ orders.url", "a\n{{ payments.password }}", "a\n{% include 'x' %}"] {
+        for wrong in [
+            "a\n{{ orders.pasword }}",
+            "a\n{{ other.url }}",
+            "a\n{{ orders.url",
+            "a\n{{ payments.password }}",
+            "a\n{% include 'x' %}",
+        ] {
             let error = filled(wrong).unwrap_err();
             assert!(error.starts_with("x.tpl:2: "), "{wrong}: {error}");
             assert!(!error.contains(Login::odd().password.as_str()), "{error}");

@@ -78,9 +78,9 @@ fn a_password_line_escapes_what_separates() {
 
 #[test]
 fn formats_of_postgres_are_for_postgres() {
-    let other = Login { url: Zeroizing::new("mysql://u:p@h/d".into()), ..Login::odd() };
-    assert!(login_formed(Form::Pgpass, "r", other).is_err());
-    assert_eq!(login_formed(Form::Url, "r", other).unwrap().as_str(), "mysql://u:p@h/d\n");
+    let other = || Login { url: Zeroizing::new("mysql://u:p@h/d".into()), ..Login::odd() };
+    assert!(login_formed(Form::Pgpass, "r", other()).is_err());
+    assert_eq!(login_formed(Form::Url, "r", other()).unwrap().as_str(), "mysql://u:p@h/d\n");
 }
 
 #[test]

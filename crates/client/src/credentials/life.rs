@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn a_token_without_a_lease_is_replaced_at_two_thirds_of_its_life_or_a_little_before() {
-        let said = |name: &str| Said { name: Some(name.into()), life: Some((978_307_200, 978_307_320)), certificate: None };
+        let said =
+            |name: &str| Said { name: Some(name.into()), life: Some((978_307_200, 978_307_320)), certificate: None };
         let life = Life::of_token(&said("a"), seconds(1000)).unwrap();
         assert_eq!((life.ends(), life.due_alone(seconds(0))), (seconds(1120), Due::End(seconds(1120))));
         let rotates = life.due(seconds(0)).at();

@@ -40,7 +40,8 @@ impl TokenCredential {
         let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
         let payload = Zeroizing::new(BASE64URL_NOPAD.decode(payload.as_bytes()).ok()?);
         let Claims { jti, iat, exp, cnf } = serde_json::from_slice(&payload).ok()?;
-        let hex = |thumbprint: String| BASE64URL_NOPAD.decode(thumbprint.as_bytes()).ok().map(|hash| HEXLOWER.encode(&hash));
+        let hex =
+            |thumbprint: String| BASE64URL_NOPAD.decode(thumbprint.as_bytes()).ok().map(|hash| HEXLOWER.encode(&hash));
         Some(Said { name: jti, life: iat.zip(exp), certificate: cnf.and_then(|cnf| cnf.certificate).and_then(hex) })
     }
 }
