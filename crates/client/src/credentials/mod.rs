@@ -39,6 +39,25 @@ use retiring::Retiring;
 const ALARM_FROM: f64 = 0.8;
 
 /// What is to be kept.
+///
+/// A token that is bound to our certificate is fetched anew the moment that changes, so somebody must follow it:
+///
+/// ```no_run
+/// # async fn example() -> Result<(), leasehold_client::ClientError> {
+/// use leasehold_client::{Client, ClientConfig, Credentials, Wanted, wire::Credential};
+/// # fn call(_: &leasehold_client::wire::TokenCredential) {}
+///
+/// let config = ClientConfig::from_env().await?;
+/// config.identity.spawn_watch();
+/// let wanted = Wanted { scope: Some("payments:read".into()), ..Wanted::role("payments-write") };
+/// let payments = Credentials::keep(Client::new(config)?, wanted);
+/// let held = payments.ready().await?;
+/// if let Credential::Token(token) = &*held.credential {
+///     call(token);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// The role to ask for.
