@@ -20,6 +20,7 @@ async fn decide(
         action: action.to_owned(),
         role: role.to_owned(),
         params: tenant.map(|value| [("tenant".to_owned(), value.to_owned())].into()),
+        subject: None,
     };
     let decided = client.decide(&ask).await.expect("a decision");
     client.close().await;

@@ -49,7 +49,7 @@ async fn is_ready(broker: &Broker) -> bool {
 async fn grow_the_audit_log(stage: &Stage, client: &Client) {
     let beyond = size(stage, "leasehold.db").max(size(stage, "leasehold.db-wal")) + 300_000;
     let role = "nobody-has-such-a-role-".repeat(20);
-    let ask = DecisionRequest { identity: None, action: "mint".into(), role, params: None };
+    let ask = DecisionRequest { identity: None, action: "mint".into(), role, params: None, subject: None };
     while size(stage, "audit.jsonl") < beyond {
         client.decide(&ask).await.expect("a decision about oneself");
     }

@@ -245,7 +245,7 @@ async fn fill(scene: &Scene, client: &Client, bytes: u64) {
     let size = || std::fs::metadata(scene.log()).map_or(0, |found| found.len());
     let until = size() + bytes;
     let role = "nobody-has-such-a-role-".repeat(20);
-    let ask = DecisionRequest { identity: None, action: "mint".into(), role, params: None };
+    let ask = DecisionRequest { identity: None, action: "mint".into(), role, params: None, subject: None };
     while size() < until {
         client.decide(&ask).await.expect("a decision about oneself");
     }
