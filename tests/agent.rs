@@ -7,3 +7,4 @@ mod lasting;
 mod pgbouncer;
 pub mod process;
 mod running;
+mod tokens;

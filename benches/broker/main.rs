@@ -17,6 +17,7 @@ mod report;
 mod revoking;
 mod scale;
 mod several;
+mod tokens;
 mod usage;
 mod writer;
 
@@ -71,6 +72,9 @@ async fn run(options: &Options) -> Result<Report> {
     }
     if options.does(Part::Lag) {
         report.lag = Some(lag::measure(&bed, options).await?);
+    }
+    if options.does(Part::Tokens) {
+        report.tokens = Some(tokens::measure(&bed, options).await?);
     }
     report.busy_after = usage::busy_share(Duration::from_millis(500)).await?;
     Ok(report)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: cargo bench --bench broker -- [--quick] [--json] [--only mint|revoke|memory|isolation|store|scale|several|lag] \
+const USAGE: &str = "usage: cargo bench --bench broker -- [--quick] [--json] [--only mint|revoke|memory|isolation|store|scale|several|lag|tokens] \
                      [--iterations N,..] [--callers N,..] [--rounds N] [--seconds S]";
 
 /// A part of the run.
@@ -19,6 +19,7 @@ pub enum Part {
     Scale,
     Several,
     Lag,
+    Tokens,
 }
 
 /// What to measure and for how long.
@@ -90,6 +91,7 @@ impl FromStr for Part {
             "scale" => Ok(Self::Scale),
             "several" => Ok(Self::Several),
             "lag" => Ok(Self::Lag),
+            "tokens" => Ok(Self::Tokens),
             _ => bail!(USAGE),
         }
     }

@@ -12,7 +12,7 @@ use crate::memory::{self, Memory};
 use crate::minting::{Point, Side};
 use crate::options::Options;
 use crate::revoking::{self, Revoking};
-use crate::{lag, scale, several, writer};
+use crate::{lag, scale, several, tokens, writer};
 
 /// Above this share of other work the figures are not worth much.
 const BUSY_WORTH_TELLING: f64 = 0.1;
@@ -34,6 +34,7 @@ pub struct Report {
     pub scale: Vec<scale::Point>,
     pub several: Vec<several::Point>,
     pub lag: Option<lag::Lag>,
+    pub tokens: Option<tokens::Tokens>,
 }
 
 impl Report {
@@ -53,6 +54,7 @@ impl Report {
             scale: Vec::new(),
             several: Vec::new(),
             lag: None,
+            tokens: None,
         }
     }
 
@@ -99,6 +101,7 @@ impl Report {
         text.push_str(&scale::text(&self.scale));
         text.push_str(&several::text(&self.several));
         text.push_str(&lag::text(self.lag.as_ref()));
+        text.push_str(&tokens::text(self.tokens.as_ref()));
         text
     }
 
@@ -124,6 +127,7 @@ impl Report {
             "scale": self.scale.iter().map(scale::json).collect::<Vec<_>>(),
             "several": self.several.iter().map(several::json).collect::<Vec<_>>(),
             "lag": self.lag.as_ref().map(lag::json),
+            "tokens": self.tokens.as_ref().map(tokens::json),
         })
     }
 }

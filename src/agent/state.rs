@@ -99,8 +99,8 @@ impl State {
     /// # Errors
     /// When it cannot be written; what was kept before is still there.
     pub fn keep(&self, name: &str, wanted: &Wanted, held: &Held) -> anyhow::Result<()> {
-        let login = forms::open(&held.credential)?;
-        let text = forms::supplied_json(held.generation, &held.lease, &login)?;
+        let opened = forms::open(&held.credential)?;
+        let text = forms::supplied_json(held.generation, held.lease.as_ref(), &opened)?;
         let secret = SecretString::from((*text).clone());
         let sealed = self.keys.seal(&self.place(name, held.generation), &secret)?;
         let entry = Entry { generation: held.generation, wanted: written(wanted), sealed };
@@ -137,8 +137,13 @@ impl State {
 }
 
 fn written(wanted: &Wanted) -> String {
-    let Wanted { role, ttl, params } = wanted;
-    serde_json::json!({ "role": role, "ttl": ttl, "params": params }).to_string()
+    let Wanted { role, ttl, params, scope } = wanted;
+    let mut wanted = serde_json::json!({ "role": role, "ttl": ttl, "params": params });
+    // What was kept before there were scopes is still what is wanted.
+    if let Some(scope) = scope {
+        wanted["scope"] = scope.as_str().into();
+    }
+    wanted.to_string()
 }
 
 fn read(file: &Path) -> anyhow::Result<BTreeMap<String, Entry>> {

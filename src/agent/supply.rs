@@ -42,7 +42,7 @@ impl Supplies {
             let (client, wanted) = (client.clone(), config.wanted.clone());
             let credentials = match state.and_then(|state| state.take(&name, &wanted)) {
                 Some(held) => {
-                    tracing::info!(credential = %name, lease = %held.lease.id, generation = held.generation, "what an earlier agent fetched is still good");
+                    tracing::info!(credential = %name, lease = held.lease_id(), generation = held.generation, "what an earlier agent fetched is still good");
                     Credentials::resume(client, wanted, held)
                 }
                 None => Credentials::keep(client, wanted),
@@ -72,7 +72,7 @@ impl Supplies {
         let mut known = Known::default();
         for (name, supply) in self.iter() {
             if let Some(held) = supply.credentials.current() {
-                known = known.and(name, held.generation, &held.lease, &forms::open(&held.credential)?);
+                known = known.and(name, held.generation, held.lease.as_ref(), &forms::open(&held.credential)?);
             }
         }
         Ok(known)
@@ -103,7 +103,7 @@ impl Supply {
         SupplyStatus {
             role: self.config.wanted.role.clone(),
             generation: held.as_ref().map_or(0, |held| held.generation),
-            lease: held.as_ref().map(|held| held.lease.clone()),
+            lease: held.as_ref().and_then(|held| held.lease.clone()),
             seconds_left: held.as_ref().map_or(0, |held| held.time_left().as_secs()),
             delivered,
             acknowledged: self.acks.by(),

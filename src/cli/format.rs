@@ -5,7 +5,7 @@ use leasehold_client::wire::Lease;
 use zeroize::Zeroizing;
 
 use super::output::safe;
-use crate::agent::forms::{Form, Login};
+use crate::agent::forms::{Form, Opened};
 
 impl clap::ValueEnum for Form {
     fn value_variants<'a>() -> &'a [Self] {
@@ -21,24 +21,36 @@ impl clap::ValueEnum for Form {
 const ROOM: usize = 64 * 1024;
 
 /// A credential for people.
-pub fn readable(lease: &Lease, login: &Login) -> Zeroizing<String> {
+pub fn readable(lease: Option<&Lease>, credential: &Opened) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(ROOM));
-    let port = login.port.to_string();
-    for (name, value) in [
-        ("lease", lease.id.as_str()),
-        ("expires", &lease.expires_at),
-        ("renewable until", &lease.max_expires_at),
-        ("username", &login.username),
-        ("password", &login.password),
-        ("host", &login.host),
-        ("port", &port),
-        ("database", &login.database),
-        ("url", &login.url),
-    ] {
+    let mut line = |name: &str, value: &str| {
         let value = Zeroizing::new(safe(value));
         text.push_str(&format!("{name:<17}"));
         text.push_str(&value);
         text.push('\n');
+    };
+    if let Some(lease) = lease {
+        line("lease", &lease.id);
+    }
+    match credential {
+        Opened::Login(login) => {
+            if let Some(lease) = lease {
+                line("expires", &lease.expires_at);
+                line("renewable until", &lease.max_expires_at);
+            }
+            line("username", &login.username);
+            line("password", &login.password);
+            line("host", &login.host);
+            line("port", &login.port.to_string());
+            line("database", &login.database);
+            line("url", &login.url);
+        }
+        Opened::Token(token) => {
+            line("expires", &token.expires_at);
+            line("token type", &token.token_type);
+            line("scope", &token.scope);
+            line("access token", &token.access_token);
+        }
     }
     text
 }
@@ -50,8 +62,11 @@ mod tests {
 
     #[test]
     fn people_see_it_line_by_line() {
-        let text = readable(&lease(), &Login::odd());
+        let text = readable(Some(&lease()), &Opened::odd());
         assert!(text.starts_with("lease            06f0\nexpires          2026-"), "{}", *text);
         assert_eq!(text.lines().count(), 9);
+        let text = readable(None, &Opened::token());
+        assert!(text.starts_with("expires          2026-01-02T03:14:05.678Z\ntoken type       Bearer\n"), "{}", *text);
+        assert!(text.ends_with("access token     e30.e30.c2ln\n"), "{}", *text);
     }
 }

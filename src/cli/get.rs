@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use leasehold_client::Client;
-use leasehold_client::wire::MintRequest;
+use leasehold_client::wire::{Lease, MintRequest};
 use zeroize::Zeroizing;
 
 use super::connect::ConnectArgs;
@@ -10,7 +10,7 @@ use super::exit;
 use super::format::readable;
 use super::output::{self, Output};
 use super::value::AskArgs;
-use crate::agent::forms::{self, Form, Login, formed, whole_json};
+use crate::agent::forms::{self, Form, Opened, formed, whole_json};
 
 /// `leasehold get ROLE`.
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub struct GetArgs {
 /// Fetches one credential and prints it.
 pub async fn run(args: GetArgs, output: Output) -> anyhow::Result<u8> {
     let GetArgs { role, format, ask, replaces, broker } = args;
-    let ask = MintRequest { ttl: ask.ttl, params: ask.params.given(), scope: None, replaces };
+    let ask = MintRequest { ttl: ask.ttl, params: ask.params.given(), scope: ask.scope, replaces };
     broker.with_client(async |client| get(client, &role, &ask, format, output).await).await?;
     Ok(exit::DONE)
 }
@@ -45,33 +45,32 @@ async fn get(
     output: Output,
 ) -> anyhow::Result<()> {
     let issued = client.mint(role, ask).await?;
-    let lease = issued.lease.context("the credential has no lease")?;
-    let id = lease.id.clone();
-    let printed = forms::open(&issued.credential).and_then(|login| print(role, &lease, &login, format, output));
-    if let Err(error) = printed {
-        // Nobody has it, so nobody would end it before its time.
-        let ended = client.revoke(&id).await;
-        return match ended {
-            Ok(_) => Err(error.context("the credential could not be printed, so it was revoked")),
-            Err(why) => {
-                Err(error.context(format!("the credential could not be printed, nor the lease {id} revoked ({why})")))
-            }
-        };
+    let lease = issued.lease.as_ref();
+    let printed = forms::open(&issued.credential).and_then(|opened| print(role, lease, &opened, format, output));
+    let Err(error) = printed else { return Ok(()) };
+    let Some(id) = lease.map(|lease| lease.id.as_str()) else {
+        return Err(error.context("the token could not be printed; it has no lease, and ends by itself"));
+    };
+    // Nobody has it, so nobody would end it before its time.
+    match client.revoke(id).await {
+        Ok(_) => Err(error.context("the credential could not be printed, so it was revoked")),
+        Err(why) => {
+            Err(error.context(format!("the credential could not be printed, nor the lease {id} revoked ({why})")))
+        }
     }
-    Ok(())
 }
 
 fn print(
     role: &str,
-    lease: &leasehold_client::wire::Lease,
-    login: &Login,
+    lease: Option<&Lease>,
+    opened: &Opened,
     format: Option<Form>,
     output: Output,
 ) -> anyhow::Result<()> {
     let text: Zeroizing<String> = match (format, output) {
-        (Some(format), _) => formed(format, role, lease, login)?,
-        (None, Output::Json) => whole_json(lease, login)?,
-        (None, Output::Table) => readable(lease, login),
+        (Some(format), _) => formed(format, role, lease, opened)?,
+        (None, Output::Json) => whole_json(lease, opened)?,
+        (None, Output::Table) => readable(lease, opened),
     };
     output::write(text.as_bytes()).context("standard output")
 }

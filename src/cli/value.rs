@@ -10,6 +10,9 @@ pub struct AskArgs {
     pub ttl: Option<String>,
     #[command(flatten)]
     pub params: ParamArgs,
+    /// Which of the role's scopes a token is to have, with spaces between [default: all of them]
+    #[arg(long, value_name = "SCOPES")]
+    pub scope: Option<String>,
 }
 
 /// Values for a role's params.

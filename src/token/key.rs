@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
-use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use data_encoding::BASE64;
@@ -42,11 +41,13 @@ pub struct TokenKey {
 pub fn make(algorithm: JwtAlgorithm) -> Result<SecretString, KeyError> {
     let failed = KeyError { algorithm, what: "cannot be made" };
     let der = match algorithm {
-        JwtAlgorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+        // Keys of Edwards curves of version 1, without the public half: the signing library takes no other.
+        JwtAlgorithm::Es256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
+            .and_then(|pair| pair.to_pkcs8v1())
             .map(|document| Zeroizing::new(document.as_ref().to_vec()))
             .map_err(|_| failed)?,
-        // Of version 1, without the public half: the signing library takes no other.
-        JwtAlgorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
+        JwtAlgorithm::EdDsa => Ed25519KeyPair::generate()
+            .and_then(|pair| pair.to_pkcs8v1())
             .map(|document| Zeroizing::new(document.as_ref().to_vec()))
             .map_err(|_| failed)?,
         JwtAlgorithm::Rs256 => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_client::wire::{Credential, DatabaseCredential};
+use leasehold_client::wire::{Credential, DatabaseCredential, Lease};
 use leasehold_client::{Credentials, Ending, Held, Wanted};
 use leasehold_testkit::{PgFixture, Session, distribution, wait_until};
 use secrecy::ExposeSecret;
@@ -20,6 +20,10 @@ async fn stage(life: &str) -> Stage {
 fn login(held: &Held) -> &DatabaseCredential {
     let Credential::Database(login) = &*held.credential else { panic!("no login of a database") };
     login
+}
+
+fn lease(held: &Held) -> &Lease {
+    held.lease.as_ref().expect("a lease")
 }
 
 async fn session(stage: &Stage, held: &Held) -> Session {
@@ -42,24 +46,24 @@ async fn it_is_renewed_then_replaced_and_the_old_one_works_until_its_end() {
     changes.borrow_and_update();
     changes.changed().await.expect("a renewal");
     let renewed = changes.borrow_and_update().clone().expect("it is held");
-    assert_eq!((renewed.generation, &renewed.lease.id), (1, &first.lease.id), "a renewal is no new generation");
-    assert!(renewed.lease.expires_at > first.lease.expires_at);
+    assert_eq!((renewed.generation, &lease(&renewed).id), (1, &lease(&first).id), "a renewal is no new generation");
+    assert!(lease(&renewed).expires_at > lease(&first).expires_at);
 
     let second = next(&kept, 1).await;
-    assert_ne!(second.lease.id, first.lease.id);
+    assert_ne!(lease(&second).id, lease(&first).id);
     session(&stage, &second).await;
     session(&stage, &first).await;
-    let over = stage.over(&broker, &first.lease.id).await;
+    let over = stage.over(&broker, &lease(&first).id).await;
     assert_eq!(end(&over), ("revoked", Some("expiry")), "nobody ended it early");
     let third = next(&kept, 2).await;
 
     // All have changed to it: the one before needs not wait for its end.
     kept.retire(3).await;
-    let over = stage.over(&broker, &second.lease.id).await;
+    let over = stage.over(&broker, &lease(&second).id).await;
     assert_eq!(end(&over), ("revoked", Some("caller")));
     assert!(session(&stage, &third).await.is_alive().await);
     kept.close(Ending::Revoke).await;
-    assert_eq!(end(&stage.over(&broker, &third.lease.id).await), ("revoked", Some("caller")));
+    assert_eq!(end(&stage.over(&broker, &lease(&third).id).await), ("revoked", Some("caller")));
     stage.quiet(&broker).await;
 }
 
@@ -69,7 +73,7 @@ async fn one_that_an_operator_ends_is_replaced_within_seconds() {
     let broker = stage.broker().await;
     let kept = Credentials::keep(stage.client(&broker, BILLING), Wanted::role(ROLE));
     let first = kept.ready().await.expect("a credential");
-    stage.client(&broker, OPERATOR).revoke(&first.lease.id).await.expect("a revocation");
+    stage.client(&broker, OPERATOR).revoke(&lease(&first).id).await.expect("a revocation");
     let second = tokio::time::timeout(Duration::from_secs(20), kept.changed(1)).await.expect("long before its end");
     assert!(session(&stage, &second).await.is_alive().await);
     wait_until(SOON, "all to be well again", || async { kept.health() == leasehold_client::Health::default() }).await;
@@ -87,10 +91,10 @@ async fn while_the_broker_is_away_the_old_one_serves_and_the_alarm_is_given() {
     wait_until(SOON, "the alarm", || async { kept.health().alarm }).await;
     let health = kept.health();
     assert!(health.last_error.as_deref().is_some_and(|why| why.contains("cannot reach the broker")), "{health:?}");
-    assert_eq!(kept.current().expect("still there").lease.id, first.lease.id);
+    assert_eq!(lease(&kept.current().expect("still there")).id, lease(&first).id);
     drop(kept);
     broker.restart().await.expect("start it again");
-    stage.over(&broker, &first.lease.id).await;
+    stage.over(&broker, &lease(&first).id).await;
     stage.quiet(&broker).await;
 }
 

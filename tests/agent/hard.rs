@@ -13,7 +13,7 @@ use leasehold_testkit::{Flow, Proxy, wait_until};
 use tokio::time::Instant;
 
 use super::process::{AgentProcess, read};
-use super::running::{session, stage};
+use super::running::{lease, session, stage};
 use crate::stage::{BILLING, OPERATOR, ROLE, SOON, Stage, end};
 
 /// Replaced every four seconds or so.
@@ -174,7 +174,7 @@ async fn a_consumer_that_never_acknowledges_keeps_the_old_one_until_its_end() {
     let mut agent = AgentProcess::start(&broker.url(), &stage.ca.svid(BILLING), &config).await;
     let first = agent.first("orders").await;
     agent.after("orders", 1).await;
-    let ended = stage.over(&broker, &first.lease.id).await;
+    let ended = stage.over(&broker, &lease(&first).id).await;
     assert_eq!(ended.ended_by.as_deref(), Some("expiry"));
     assert!(agent.terminate().await.success());
     stage.quiet(&broker).await;
@@ -208,9 +208,9 @@ async fn a_broker_that_is_away_delays_no_delivery_and_the_old_one_is_ended_later
     wait_until(SOON, "its delivery", || async { agent.status("orders").await.delivered == 2 }).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "after {:?}", begun.elapsed());
     assert_eq!(agent.status("orders").await.acknowledged["hook"], 2);
-    assert_eq!(stage.lease(&broker, &first.lease.id).await.state, "active");
+    assert_eq!(stage.lease(&broker, &lease(&first).id).await.state, "active");
     line.mend();
-    let over = stage.over(&broker, &first.lease.id).await;
+    let over = stage.over(&broker, &lease(&first).id).await;
     assert_eq!(end(&over), ("revoked", Some("caller")));
     session(&stage, &second).await;
     assert!(agent.terminate().await.success());
@@ -231,8 +231,8 @@ async fn an_end_that_was_put_off_is_not_forgotten_when_the_agent_stops() {
     wait_until(SOON, "a try to end it", || async { agent.log().contains("could not be revoked") }).await;
     line.mend();
     assert!(agent.terminate().await.success());
-    for lease in [first.lease.id, second.lease.id] {
-        let over = stage.over(&broker, &lease).await;
+    for lease in [&lease(&first).id, &lease(&second).id] {
+        let over = stage.over(&broker, lease).await;
         assert_eq!(end(&over), ("revoked", Some("caller")));
     }
     stage.quiet(&broker).await;
@@ -253,7 +253,8 @@ async fn a_hundred_that_are_ended_at_once_do_not_come_back_at_once() {
     operator.revoke_many(&order).await.expect("an order");
     let again = join_all(kept.iter().map(|one| one.changed(1)));
     let again = tokio::time::timeout(SOON, again).await.expect("all are supplied again");
-    let issued: BTreeSet<Timestamp> = again.iter().map(|held| held.lease.issued_at.parse().expect("a time")).collect();
+    let issued = again.iter().map(|held| &held.lease.as_ref().expect("a lease").issued_at);
+    let issued: BTreeSet<Timestamp> = issued.map(|time| time.parse().expect("a time")).collect();
     let (first, last) = (*issued.first().expect("some"), *issued.last().expect("some"));
     assert!(last.since(first) > Duration::from_millis(1000), "from {first} to {last}");
     join_all(kept.into_iter().map(|one| one.close(Ending::Revoke))).await;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::process::{AgentProcess, read};
-use super::running::{login, session, stage};
+use super::running::{lease, login, session, stage};
 use crate::stage::{BILLING, OPERATOR, SOON};
 
 const STATE: &str = r#"
@@ -48,7 +48,7 @@ async fn an_agent_that_starts_again_goes_on_with_what_it_has_also_without_a_brok
     broker.terminate().await.expect("stop the broker");
     agent.launch().await;
     let again = agent.first("orders").await;
-    assert_eq!((again.generation, &again.lease.id), (1, &first.lease.id), "nothing was fetched");
+    assert_eq!((again.generation, &lease(&again).id), (1, &lease(&first).id), "nothing was fetched");
     session(&stage, &again).await;
     broker.restart().await.expect("start it again");
     line.point_to(broker.addresses().api.port());
@@ -58,18 +58,18 @@ async fn an_agent_that_starts_again_goes_on_with_what_it_has_also_without_a_brok
     new_key(&agent);
     agent.launch().await;
     let other = agent.first("orders").await;
-    assert_ne!(other.lease.id, first.lease.id);
+    assert_ne!(lease(&other).id, lease(&first).id);
     assert!(agent.log().contains("what was kept of it cannot be used"));
     assert!(agent.terminate().await.success());
 
     // What was ended meanwhile is found out, and replaced.
-    stage.client(&broker, OPERATOR).revoke(&other.lease.id).await.expect("a revocation");
+    stage.client(&broker, OPERATOR).revoke(&lease(&other).id).await.expect("a revocation");
     agent.launch().await;
     let kept = agent.first("orders").await;
-    let next = if kept.lease.id == other.lease.id { agent.after("orders", kept.generation).await } else { kept };
+    let next = if lease(&kept).id == lease(&other).id { agent.after("orders", kept.generation).await } else { kept };
     session(&stage, &next).await;
     assert!(agent.terminate().await.success());
-    for lease in [&first.lease.id, &next.lease.id] {
+    for lease in [&lease(&first).id, &lease(&next).id] {
         stage.client(&broker, OPERATOR).revoke(lease).await.expect("a revocation");
     }
     stage.quiet(&broker).await;

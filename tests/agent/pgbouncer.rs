@@ -8,7 +8,7 @@ use sqlx::{Connection, Row};
 use tokio::sync::Mutex;
 
 use super::process::AgentProcess;
-use super::running::{login, stage};
+use super::running::{lease, login, stage};
 use crate::stage::{BILLING, SOON, end};
 
 fn config(agent: &AgentProcess) -> String {
@@ -60,7 +60,7 @@ async fn it_changes_over_behind_its_clients_and_only_then_counts_as_changed() {
     assert!(acknowledged(1).await, "one is still in use");
     sqlx::raw_sql("COMMIT").execute(&mut busy).await.expect("commit");
     wait_until(SOON, "the second to be acknowledged", || acknowledged(2)).await;
-    let over = stage.over(&broker, &first.lease.id).await;
+    let over = stage.over(&broker, &lease(&first).id).await;
     assert_eq!(end(&over), ("revoked", Some("caller")), "before its time");
     assert_eq!(user(&mut busy).await, login(&second).username);
     assert!(!bouncer.log().contains("ERROR"), "{}", bouncer.log());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold_client::wire::{AckRequest, Credential, DatabaseCredential, Supplied};
+use leasehold_client::wire::{AckRequest, Credential, DatabaseCredential, Lease, Supplied};
 use leasehold_testkit::workload_api::{WorkloadApi, svids, workload_svid};
 use leasehold_testkit::{PgFixture, Session, distribution, wait_until};
 use secrecy::ExposeSecret;
@@ -39,6 +39,10 @@ pub fn login(supplied: &Supplied) -> &DatabaseCredential {
     login
 }
 
+pub fn lease(supplied: &Supplied) -> &Lease {
+    supplied.lease.as_ref().expect("a lease")
+}
+
 pub async fn session(stage: &Stage, supplied: &Supplied) -> Session {
     let login = login(supplied);
     stage.pg.session(&login.username, login.password.expose_secret()).await
@@ -50,7 +54,7 @@ async fn files_socket_and_hooks_tell_of_one_generation_after_the_other() {
     let broker = stage.broker().await;
     let mut agent = AgentProcess::start(&broker.url(), &stage.ca.svid(BILLING), FILES).await;
     let first = agent.first("orders").await;
-    assert_eq!((first.generation, first.lease.role.as_str()), (1, ROLE));
+    assert_eq!((first.generation, lease(&first).role.as_str()), (1, ROLE));
     session(&stage, &first).await;
 
     let second = agent.after("orders", 1).await;
@@ -62,7 +66,7 @@ async fn files_socket_and_hooks_tell_of_one_generation_after_the_other() {
     assert!(read(&agent.path("heard")).starts_with("orders 1\norders 2\n"));
 
     // The hook has acknowledged, the pool has not: the old one lives to its end.
-    let over = stage.over(&broker, &first.lease.id).await;
+    let over = stage.over(&broker, &lease(&first).id).await;
     assert_eq!(end(&over), ("revoked", Some("expiry")));
     let third = agent.after("orders", 2).await;
     let ack = |consumer: &str| AckRequest { consumer: consumer.to_owned(), generation: third.generation };
@@ -73,7 +77,7 @@ async fn files_socket_and_hooks_tell_of_one_generation_after_the_other() {
         agent.status("orders").await.acknowledged["hook"] >= third.generation
     })
     .await;
-    let over = stage.over(&broker, &second.lease.id).await;
+    let over = stage.over(&broker, &lease(&second).id).await;
     assert_eq!(end(&over), ("revoked", Some("caller")), "all have changed");
     let page = agent.metrics().await;
     for line in [
@@ -109,7 +113,7 @@ async fn a_lease_that_an_operator_ends_is_replaced_within_seconds() {
     let broker = stage.broker().await;
     let agent = AgentProcess::start(&broker.url(), &stage.ca.svid(BILLING), FILES).await;
     let first = agent.first("orders").await;
-    stage.client(&broker, OPERATOR).revoke(&first.lease.id).await.expect("a revocation");
+    stage.client(&broker, OPERATOR).revoke(&lease(&first).id).await.expect("a revocation");
     let second = agent.after("orders", 1).await;
     session(&stage, &second).await;
     wait_until(SOON, "the files of the second", || async {
@@ -117,7 +121,7 @@ async fn a_lease_that_an_operator_ends_is_replaced_within_seconds() {
     })
     .await;
     drop(agent);
-    stage.client(&broker, OPERATOR).revoke(&second.lease.id).await.expect("a revocation");
+    stage.client(&broker, OPERATOR).revoke(&lease(&second).id).await.expect("a revocation");
     stage.quiet(&broker).await;
 }
 
@@ -185,9 +189,9 @@ async fn one_that_is_killed_leaves_a_whole_pair_and_is_followed_by_another() {
     let client = agent.client();
     let asked = client.credential_after("orders", ninth, long);
     let heard = tokio::time::timeout(SOON / 2, asked).await.expect("an answer at once").expect("the present one");
-    assert_eq!(heard.lease.id, second.lease.id);
+    assert_eq!(lease(&heard).id, lease(&second).id);
     assert!(agent.terminate().await.success());
-    stage.client(&broker, OPERATOR).revoke(&first.lease.id).await.expect("nobody holds it any more");
+    stage.client(&broker, OPERATOR).revoke(&lease(&first).id).await.expect("nobody holds it any more");
     stage.quiet(&broker).await;
 }
 
@@ -206,8 +210,8 @@ async fn its_identity_comes_from_a_workload_api_and_changes_without_a_new_creden
     let first = agent.first("orders").await;
     give(Duration::from_secs(1200));
     wait_until(SOON, "a renewal by the next SVID", || async {
-        let lease = agent.status("orders").await.lease.expect("it is held");
-        lease.id == first.lease.id && lease.expires_at > first.lease.expires_at
+        let now = agent.status("orders").await.lease.expect("it is held");
+        now.id == lease(&first).id && now.expires_at > lease(&first).expires_at
     })
     .await;
     assert!(agent.terminate().await.success());

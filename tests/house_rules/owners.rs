@@ -43,7 +43,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap", &[CLI, "src/main.rs"]),
     ("clap_complete", &[CLI]),
     ("comfy_table", &[CLI]),
-    ("jsonwebtoken", &["src/token/", CLIENT, TESTS]),
+    ("jsonwebtoken", &["src/token/", CLIENT, BENCHES, TESTS]),
     // Status lists are packed there and unpacked here.
     ("miniz_oxide", &["src/token/", CLIENT]),
     ("axum", &[API, AGENT, FORWARD_AUTH, CONNECTIONS, TELEMETRY]),
@@ -75,6 +75,8 @@ const OWNERS: &[(&str, &[&str])] = &[
             "plugins/postgres/src/scram.rs",
             "src/audit/",
             "src/seal/",
+            // Signing keys of tokens.
+            "src/token/key.rs",
             "src/config/",
             // Whether a token is the right one, told in the same time for each.
             "src/agent/serve/loopback.rs",

@@ -24,7 +24,7 @@ const DYNAMIC_SQL: &[&str] = &[
 
 /// Where a secret may be read out of its type: where it must go over a wire or into a hash.
 const SECRET_READERS: &[&str] = &[
-    "src/agent/forms/login.rs",
+    "src/agent/forms/opened.rs",
     "src/agent/serve/loopback.rs",
     "src/agent/deliver/pgbouncer.rs",
     "plugins/postgres/src/scram.rs",
@@ -33,6 +33,10 @@ const SECRET_READERS: &[&str] = &[
     "crates/client/src/wire/",
     "src/api/wire.rs",
     "src/store/postgres/link.rs",
+    // A token goes to its caller, and one that is shown is looked at.
+    "src/api/routes/oauth2/",
+    "src/lease/tokens/request.rs",
+    "src/token/",
     "src/seal/mod.rs",
     "src/seal/recovery.rs",
     "src/audit/collector/https.rs",

@@ -247,6 +247,11 @@ impl Client {
         self.transport.call(Call::post::<()>(path, None)).await?.json()
     }
 
+    /// What it goes by, for those who keep a credential.
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     async fn one(&self, call: Call) -> Result<Lease, ClientError> {
         Ok(self.transport.call(call).await?.json::<LeaseResponse>()?.lease)
     }

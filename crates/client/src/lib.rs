@@ -10,9 +10,7 @@
 //! config.identity.spawn_watch();
 //! let client = Client::new(config)?;
 //! let issued = client.mint("orders-read", &MintRequest::default()).await?;
-//! if let Some(lease) = &issued.lease {
-//!     println!("{} until {}", lease.account, lease.expires_at);
-//! }
+//! println!("a {} under {:?}", issued.credential.kind(), issued.lease);
 //! client.close().await;
 //! # Ok(())
 //! # }

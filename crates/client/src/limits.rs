@@ -74,3 +74,5 @@ pub const STATUS_FRESH_DEFAULT: Duration = Duration::from_secs(60);
 pub const STATUS_FRESH_MIN: Duration = Duration::from_secs(1);
 /// However long it says, it is fresh no longer.
 pub const STATUS_FRESH_MAX: Duration = Duration::from_secs(3600);
+/// So many kept by one client may all be fetched anew at once when our certificate changes; more do so within [`SPLAY_TIME_MAX`].
+pub const AT_ONCE_MAX: usize = 8;

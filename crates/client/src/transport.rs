@@ -1,5 +1,6 @@
 //! Requests out, bounded answers in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use leasehold_identity::Identity;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -27,6 +29,8 @@ pub(crate) struct Transport {
     /// Time for one call.
     timeout: Duration,
     idle: Idle,
+    /// Held by each that keeps a credential by this, so that they know how many they are.
+    keepers: Arc<()>,
 }
 
 /// One call: what to send and how long to wait.
@@ -93,7 +97,22 @@ impl Call {
 
 impl Transport {
     pub(crate) fn new(way: Way, timeout: Duration) -> Self {
-        Self { way, timeout, idle: Idle::default() }
+        Self { way, timeout, idle: Idle::default(), keepers: Arc::default() }
+    }
+
+    /// Who we are; `None` where no certificate is shown.
+    pub(crate) fn identity(&self) -> Option<&Arc<Identity>> {
+        self.way.identity()
+    }
+
+    /// One more that keeps a credential, for as long as it is held.
+    pub(crate) fn keeper(&self) -> Arc<()> {
+        self.keepers.clone()
+    }
+
+    /// How many keep one.
+    pub(crate) fn keepers(&self) -> usize {
+        Arc::strong_count(&self.keepers) - 1
     }
 
     pub(crate) async fn close(&self) {

@@ -71,6 +71,14 @@ impl Way {
         }
     }
 
+    /// Who we are, where that is shown.
+    pub(crate) fn identity(&self) -> Option<&Arc<Identity>> {
+        match self {
+            Self::Api { identity, .. } => Some(identity),
+            Self::Socket { .. } => None,
+        }
+    }
+
     /// The generation of our identity, by which kept connections are judged.
     pub(crate) fn generation(&self) -> u64 {
         match self {

@@ -1,5 +1,6 @@
 //! The client against a server over real mTLS. What needs a whole broker is tested in the root package.
 
+mod credentials;
 mod server;
 mod token;
 

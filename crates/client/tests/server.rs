@@ -1,7 +1,7 @@
 //! A tiny HTTPS server that shows an SVID and answers as it is told.
 
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,8 +18,8 @@ use leasehold_identity::{Identity, SpiffeId, TrustDomain};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// From a request's method and URI to its answer.
-type Answering = dyn Fn(&str) -> Response<Full<Bytes>> + Send + Sync;
+/// From a request's method and URI, and SHA-256 of the certificate that was shown, to its answer.
+type Answering = dyn Fn(&str, &str) -> Response<Full<Bytes>> + Send + Sync;
 
 pub struct Server {
     pub addr: String,
@@ -40,6 +40,11 @@ struct Seen {
 impl Server {
     /// A server that is `spiffe://dev.local/leasehold`.
     pub async fn start(answer: impl Fn(&str) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Self {
+        Self::start_knowing(move |asked, _| answer(asked)).await
+    }
+
+    /// The same, whose answers depend on the certificate that was shown on the connection.
+    pub async fn start_knowing(answer: impl Fn(&str, &str) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ca = DevCa::create(&TrustDomain::parse("dev.local").unwrap()).unwrap();
         std::fs::write(dir.path().join("bundle.pem"), ca.bundle_pem()).unwrap();
@@ -75,6 +80,12 @@ impl Server {
         self.client_of(&self.ca, "billing")
     }
 
+    /// Gives a client that is `spiffe://dev.local/{name}` another certificate.
+    pub fn rotate(&self, name: &str, identity: &Identity) {
+        write_svid(&self.ca, self.dir.path(), name);
+        assert!(identity.reload().changed);
+    }
+
     /// Every request line so far.
     pub fn asked(&self) -> Vec<String> {
         self.seen.asked.lock().unwrap().clone()
@@ -90,12 +101,15 @@ impl Server {
 }
 
 fn issue(issuer: &DevCa, trusted: &DevCa, dir: &Path, name: &str) -> Arc<Identity> {
-    let id = issuer.trust_domain().id(&format!("/{name}")).unwrap();
-    let svid = issuer.issue(&id, Duration::from_secs(3600)).unwrap();
-    let (cert, key) = svid.write_to(dir, name).unwrap();
+    let (cert, key) = write_svid(issuer, dir, name);
     let bundle = dir.join("bundle.pem");
     assert_eq!(std::fs::read_to_string(&bundle).unwrap(), trusted.bundle_pem());
     Identity::from_files(&cert, &key, &bundle).unwrap()
+}
+
+fn write_svid(issuer: &DevCa, dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let id = issuer.trust_domain().id(&format!("/{name}")).unwrap();
+    issuer.issue(&id, Duration::from_secs(3600)).unwrap().write_to(dir, name).unwrap()
 }
 
 async fn serve(listener: TcpListener, identity: Arc<Identity>, seen: Arc<Seen>) {
@@ -105,9 +119,9 @@ async fn serve(listener: TcpListener, identity: Arc<Identity>, seen: Arc<Seen>) 
         let (stream, _) = listener.accept().await.unwrap();
         let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
         connections.spawn(async move {
-            let Ok((stream, _peer)) = acceptor.accept(stream).await else { return };
+            let Ok((stream, peer)) = acceptor.accept(stream).await else { return };
             seen.opened.fetch_add(1, Ordering::SeqCst);
-            let service = service_fn(|request| one(Arc::clone(&seen), request));
+            let service = service_fn(|request| one(Arc::clone(&seen), peer.cert_sha256.clone(), request));
             let served =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             if served.is_ok() {
@@ -117,12 +131,12 @@ async fn serve(listener: TcpListener, identity: Arc<Identity>, seen: Arc<Seen>) 
     }
 }
 
-async fn one(seen: Arc<Seen>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn one(seen: Arc<Seen>, shown: String, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let line = format!("{} {}", request.method(), request.uri());
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let body = String::from_utf8(body.to_vec()).unwrap();
     seen.asked.lock().unwrap().push(format!("{line} {body}").trim_end().to_owned());
-    Ok((seen.answer)(&line))
+    Ok((seen.answer)(&line, &shown))
 }
 
 /// An answer with a body.

@@ -14,7 +14,7 @@ use crate::chain::{self, Usage};
 use crate::endpoint::Fetched;
 use crate::limits::FIRST_WORDS_LOOK_MS;
 use crate::next::Next;
-use crate::peer::Peer;
+use crate::peer::{Peer, sha256_hex};
 use crate::snapshot::{Absent, Snapshot};
 use crate::sources::Inbox;
 use crate::svid::OwnSvid;
@@ -119,6 +119,13 @@ impl Identity {
     /// How it is doing. Verifies the own SVID, so it costs about as much as one handshake's certificate check.
     pub fn status(&self) -> IdentityStatus {
         self.snapshot.load().status(clock::now_unix_ms())
+    }
+
+    /// SHA-256 over the DER of the own certificate, in lower-case hex; `None` while there is none. What is bound to our
+    /// certificate (RFC 8705) names it by this.
+    pub fn svid_sha256(&self) -> Option<String> {
+        let snapshot = self.snapshot.load();
+        snapshot.svid.as_ref()?.certified.cert.first().map(|leaf| sha256_hex(leaf))
     }
 
     /// The present generation: it rises whenever another SVID or bundle comes into use.

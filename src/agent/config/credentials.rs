@@ -11,7 +11,7 @@ use leasehold_sdk::SecretSource;
 use rustix::process::Signal;
 
 use super::signal;
-use crate::agent::forms::Form;
+use crate::agent::forms::{Form, Holds};
 use crate::config::section::{Section, StringOrSection, check_name};
 
 /// How long a command may take unless its hook says otherwise.
@@ -146,6 +146,7 @@ fn credential(section: &Section<'_>, base: &Path, heard: Option<&BTreeSet<u32>>)
     section.require("role", "the role to ask for");
     let role = section.name("role").map(|f| f.value.to_owned());
     let ttl = section.string("ttl").map(|f| f.value.to_owned());
+    let scope = section.string("scope").map(|f| f.read(|text| scope(text)));
     let params = section.section("params").map(|params| params.strings_by_name());
     let revoke_on_exit = section.flag("revoke_on_exit").unwrap_or(false);
     let consumers = consumers(section, heard);
@@ -162,6 +163,7 @@ fn credential(section: &Section<'_>, base: &Path, heard: Option<&BTreeSet<u32>>)
         }
         beside.push(file);
     }
+    one_kind(section, &folders, scope.is_some())?;
     for hook in &on_change {
         if let Some(who) = hook.acks.as_ref().filter(|who| !consumers.contains_key(*who)) {
             section.wrong("on_change", format!("acks = {who:?}: there is no such consumer in consumers"));
@@ -169,13 +171,48 @@ fn credential(section: &Section<'_>, base: &Path, heard: Option<&BTreeSet<u32>>)
         }
     }
     let params = params.map_or(Some(None), |params| params.map(Some))?;
+    let scope = scope.map_or(Some(None), |scope| scope.map(Some))?;
     Some(CredentialConfig {
-        wanted: Wanted { role: role?, ttl, params },
+        wanted: Wanted { role: role?, ttl, params, scope },
         revoke_on_exit,
         consumers,
         folders,
         on_change,
     })
+}
+
+/// Which scopes a token is to have.
+fn scope(text: &str) -> Result<String, &'static str> {
+    let is_scope = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic());
+    if text.split(' ').all(is_scope) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be scopes with one space between, such as \"payments:read\"")
+    }
+}
+
+/// Which kind the role gives is only known to the broker; but one file cannot be for a login and another for a token.
+fn one_kind(section: &Section<'_>, folders: &BTreeMap<PathBuf, Vec<FileConfig>>, scoped: bool) -> Option<()> {
+    let forms = || {
+        folders.values().flatten().filter_map(|file| match &file.content {
+            FileContent::Form(form) => Some(*form),
+            FileContent::Template(_) => None,
+        })
+    };
+    let token = forms().any(|form| form.holds() == Holds::Tokens);
+    if let Some(login) = forms().find(|form| form.holds() == Holds::Logins)
+        && (scoped || token)
+    {
+        let sign = if scoped { "scope" } else { "the format token" };
+        let fits = Form::names(|holds| holds != Holds::Logins);
+        let why = format!(
+            "the format {} is for logins of databases, and {sign} for tokens, which can be {fits}",
+            login.name()
+        );
+        section.wrong("files", why);
+        return None;
+    }
+    Some(())
 }
 
 fn consumers(section: &Section<'_>, heard: Option<&BTreeSet<u32>>) -> Option<Consumers> {

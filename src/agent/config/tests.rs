@@ -41,6 +41,31 @@ fn each_hook_is_one_deed_and_says_what_it_lacks() {
 }
 
 #[test]
+fn a_scope_is_for_tokens_and_so_is_every_file_beside_it() {
+    let read = |more: &str| read(&format!("{more}\n")).map(|config| config.credentials["orders"].wanted.scope.clone());
+    let file = |format: &str| format!("\n[[credentials.orders.files]]\npath = \"{format}\"\nformat = \"{format}\"");
+    let scope = "scope = \"payments:read payments:write\"";
+    let both = read(&(scope.to_owned() + &file("token") + &file("json"))).unwrap();
+    assert_eq!(both.as_deref(), Some("payments:read payments:write"));
+    assert_eq!(read(&(file("pgpass") + &file("env"))).unwrap(), None);
+    for (lines, why) in [
+        ("scope = \"\"".to_owned(), "scope: must be scopes with one space between"),
+        ("scope = \"a\\tb\"".to_owned(), "scope: must be scopes with one space between"),
+        (
+            scope.to_owned() + &file("pgpass"),
+            "files: the format pgpass is for logins of databases, and scope for tokens",
+        ),
+        (
+            file("url") + &file("token"),
+            "files: the format url is for logins of databases, and the format token for tokens",
+        ),
+    ] {
+        let said = read(&lines).unwrap_err();
+        assert!(said.contains(why) && said.contains("agent.toml:"), "{lines}: {said}");
+    }
+}
+
+#[test]
 fn a_consumer_may_be_one_users_whom_the_socket_hears() {
     let read = |socket: &str, consumers: &str| {
         let dir = tempfile::tempdir().unwrap();

@@ -127,12 +127,13 @@ impl Delivery {
     }
 
     fn contents(&self, held: &Held, files: &[FileConfig]) -> anyhow::Result<Vec<Content>> {
-        let login = forms::open(&held.credential)?;
+        let opened = forms::open(&held.credential)?;
         let content = |file: &FileConfig| {
             let text = match &file.content {
-                FileContent::Form(form) => forms::formed(*form, &self.name, &held.lease, &login)?,
+                FileContent::Form(form) => forms::formed(*form, &self.name, held.lease.as_ref(), &opened)?,
                 FileContent::Template(path) => {
-                    let known = template::Known::default().and(&self.name, held.generation, &held.lease, &login);
+                    let known =
+                        template::Known::default().and(&self.name, held.generation, held.lease.as_ref(), &opened);
                     template::fill(&path.display().to_string(), &template::read(path)?, &known)?
                 }
             };

@@ -1,14 +1,9 @@
-//! A credential laid open: the only place of commands and agent where a secret leaves its type.
+//! A login of a database, laid open.
 
-use anyhow::bail;
-use leasehold_client::wire::{Credential, Supplied};
-use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-/// A credential as plain texts, wiped when dropped.
+/// A login as plain texts, wiped when dropped.
 pub struct Login {
-    /// The API's word for what it is.
-    pub kind: &'static str,
     /// The account's name.
     pub username: String,
     /// Its password.
@@ -21,33 +16,6 @@ pub struct Login {
     pub database: String,
     /// All of it as one URL.
     pub url: Zeroizing<String>,
-}
-
-/// Lays a credential open.
-///
-/// # Errors
-/// When it is of a kind that has none of these forms.
-pub fn open(credential: &Credential) -> anyhow::Result<Login> {
-    let kind = credential.kind();
-    let Credential::Database(login) = credential else { bail!("cannot show a credential of the kind {kind}") };
-    Ok(Login {
-        kind,
-        username: login.username.clone(),
-        password: Zeroizing::new(login.password.expose_secret().to_owned()),
-        host: login.host.clone(),
-        port: login.port,
-        database: login.database.clone(),
-        url: Zeroizing::new(login.url.expose_secret().to_owned()),
-    })
-}
-
-/// Reads a credential that was kept.
-///
-/// # Errors
-/// When it is none. What it holds is not told.
-pub(super) fn read(text: &SecretString) -> anyhow::Result<Supplied> {
-    serde_json::from_str(text.expose_secret())
-        .map_err(|e| anyhow::anyhow!("it is no credential: line {}, column {}", e.line(), e.column()))
 }
 
 impl Login {
@@ -72,7 +40,6 @@ impl Login {
     #[cfg(test)]
     pub fn odd() -> Self {
         Self {
-            kind: "database",
             username: "lh_a_b_c".into(),
             password: Zeroizing::new("it's $(a) \\ \"pass\": `x`".into()),
             host: "db.internal".into(),

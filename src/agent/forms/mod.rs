@@ -2,6 +2,7 @@
 
 mod files;
 mod login;
+mod opened;
 pub mod template;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -13,7 +14,8 @@ use secrecy::SecretString;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-pub use login::{Login, open};
+pub use login::Login;
+pub use opened::{Opened, Token, open};
 
 /// Defines the forms from one table: the form, the name that configurations and commands call it, and what it is.
 macro_rules! forms {
@@ -43,7 +45,8 @@ macro_rules! forms {
 
 forms! {
     Json "json" "One flat JSON object: the credential's members, lease_id and expires_at";
-    Env "env" "export NAME='value' lines for a shell: PGHOST … DATABASE_URL";
+    Env "env" "export NAME='value' lines for a shell: PGHOST … DATABASE_URL, or ACCESS_TOKEN …";
+    Token "token" "The token alone, without a newline";
     Url "url" "The URL alone";
     Pgservice "pgservice" "A section of a libpq service file";
     Pgpass "pgpass" "A line of a libpq password file";
@@ -55,40 +58,83 @@ forms! {
 /// Room for what is written around the secrets. No buffer here grows: growing would leave a copy unwiped.
 const ROOM: usize = 64 * 1024;
 
-/// A credential in a form. `name` is what services, sections and databases in it are called.
+/// What a form can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// Every kind of credential.
+    All,
+    /// Logins of databases.
+    Logins,
+    /// Tokens.
+    Tokens,
+}
+
+impl Form {
+    /// What it can hold.
+    pub fn holds(self) -> Holds {
+        match self {
+            Self::Json | Self::Env => Holds::All,
+            Self::Token => Holds::Tokens,
+            Self::Url | Self::Pgservice | Self::Pgpass | Self::Mysql | Self::Jdbc | Self::Pgbouncer => Holds::Logins,
+        }
+    }
+
+    /// Their names, for people.
+    pub fn names(which: impl Fn(Holds) -> bool) -> String {
+        let names = Self::ALL.iter().filter(|form| which(form.holds())).map(|form| form.name());
+        names.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A credential in a form. `name` is what services, sections and databases in it are called; a token may have no lease.
 ///
 /// # Errors
 /// When the form cannot hold it. What is wrong is named, never shown.
-pub fn formed(form: Form, name: &str, lease: &Lease, login: &Login) -> anyhow::Result<Zeroizing<String>> {
+pub fn formed(form: Form, name: &str, lease: Option<&Lease>, credential: &Opened) -> anyhow::Result<Zeroizing<String>> {
+    match (form, credential) {
+        (Form::Json, _) => json(&Flat::of(lease, credential)),
+        (Form::Env, _) => env(lease, credential),
+        // Read to its end and sent as it is: in a header a newline would be an error.
+        (Form::Token, Opened::Token(token)) => Ok(token.access_token.clone()),
+        (_, Opened::Login(login)) => of_login(form, name, login),
+        (_, Opened::Token(_)) => {
+            bail!("a token has no form {}: it can be {}", form.name(), Form::names(|holds| holds != Holds::Logins))
+        }
+    }
+}
+
+fn of_login(form: Form, name: &str, login: &Login) -> anyhow::Result<Zeroizing<String>> {
     if matches!(form, Form::Pgservice | Form::Pgpass | Form::Pgbouncer) && !login.is_postgres() {
         bail!("this is no login of PostgreSQL, which this format is for");
     }
     match form {
-        Form::Json => json(&Flat::of(lease, login)),
-        Form::Env => env(lease, login),
         Form::Url => Ok(Zeroizing::new(format!("{}\n", *login.url))),
         Form::Pgservice => files::pgservice(name, login),
         Form::Pgpass => files::pgpass(login),
         Form::Mysql => files::mysql(login),
         Form::Jdbc => files::jdbc(login),
         Form::Pgbouncer => files::pgbouncer(name, login),
+        Form::Json | Form::Env | Form::Token => {
+            let forms = Form::names(|holds| holds != Holds::Tokens);
+            bail!("a login of a database has no form {}: it can be {forms}", form.name())
+        }
     }
 }
 
 /// The API's own JSON: lease and credential.
-pub fn whole_json(lease: &Lease, login: &Login) -> anyhow::Result<Zeroizing<String>> {
-    json(&Whole { lease, credential: Members::of(login) })
+pub fn whole_json(lease: Option<&Lease>, credential: &Opened) -> anyhow::Result<Zeroizing<String>> {
+    json(&Whole { lease, credential: Members::of(credential) })
 }
 
 /// The same with its generation, as the agent says it.
-pub fn supplied_json(generation: u64, lease: &Lease, login: &Login) -> anyhow::Result<Zeroizing<String>> {
+pub fn supplied_json(generation: u64, lease: Option<&Lease>, credential: &Opened) -> anyhow::Result<Zeroizing<String>> {
     #[derive(Serialize)]
     struct Numbered<'a> {
         generation: u64,
         #[serde(flatten)]
         whole: Whole<'a>,
     }
-    json(&Numbered { generation, whole: Whole { lease, credential: Members::of(login) } })
+    json(&Numbered { generation, whole: Whole { lease, credential: Members::of(credential) } })
 }
 
 /// Reads what [`supplied_json`] wrote.
@@ -96,36 +142,39 @@ pub fn supplied_json(generation: u64, lease: &Lease, login: &Login) -> anyhow::R
 /// # Errors
 /// When it is something else. What it holds is not told.
 pub fn read_supplied(text: &SecretString) -> anyhow::Result<Supplied> {
-    login::read(text)
+    opened::read(text)
 }
 
 #[derive(Serialize)]
 struct Whole<'a> {
-    lease: &'a Lease,
+    lease: Option<&'a Lease>,
     credential: Members<'a>,
 }
 
 #[derive(Serialize)]
-struct Members<'a> {
-    kind: &'a str,
-    username: &'a str,
-    password: &'a str,
-    host: &'a str,
-    port: u16,
-    database: &'a str,
-    url: &'a str,
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Members<'a> {
+    Database { username: &'a str, password: &'a str, host: &'a str, port: u16, database: &'a str, url: &'a str },
+    Token { access_token: &'a str, token_type: &'a str, scope: &'a str, expires_at: &'a str },
 }
 
 impl<'a> Members<'a> {
-    fn of(login: &'a Login) -> Self {
-        Self {
-            kind: login.kind,
-            username: &login.username,
-            password: &login.password,
-            host: &login.host,
-            port: login.port,
-            database: &login.database,
-            url: &login.url,
+    fn of(credential: &'a Opened) -> Self {
+        match credential {
+            Opened::Login(login) => Self::Database {
+                username: &login.username,
+                password: &login.password,
+                host: &login.host,
+                port: login.port,
+                database: &login.database,
+                url: &login.url,
+            },
+            Opened::Token(token) => Self::Token {
+                access_token: &token.access_token,
+                token_type: &token.token_type,
+                scope: &token.scope,
+                expires_at: &token.expires_at,
+            },
         }
     }
 }
@@ -134,13 +183,20 @@ impl<'a> Members<'a> {
 struct Flat<'a> {
     #[serde(flatten)]
     credential: Members<'a>,
-    lease_id: &'a str,
-    expires_at: &'a str,
+    /// Null for a token that has none.
+    lease_id: Option<&'a str>,
+    /// A token says it itself: its end is signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<&'a str>,
 }
 
 impl<'a> Flat<'a> {
-    fn of(lease: &'a Lease, login: &'a Login) -> Self {
-        Self { credential: Members::of(login), lease_id: &lease.id, expires_at: &lease.expires_at }
+    fn of(lease: Option<&'a Lease>, credential: &'a Opened) -> Self {
+        let expires_at = match credential {
+            Opened::Login(_) => lease.map(|lease| lease.expires_at.as_str()),
+            Opened::Token(_) => None,
+        };
+        Self { credential: Members::of(credential), lease_id: lease.map(|lease| lease.id.as_str()), expires_at }
     }
 }
 
@@ -151,9 +207,9 @@ fn json<T: Serialize>(value: &T) -> anyhow::Result<Zeroizing<String>> {
     Ok(Zeroizing::new(String::from_utf8(bytes)?))
 }
 
-fn env(lease: &Lease, login: &Login) -> anyhow::Result<Zeroizing<String>> {
+fn env(lease: Option<&Lease>, credential: &Opened) -> anyhow::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(ROOM));
-    for (name, value) in variables::of(&lease.id, login) {
+    for (name, value) in variables::of(lease.map(|lease| lease.id.as_str()), credential) {
         if value.contains('\0') {
             bail!("{name} holds a NUL character, which no variable can hold");
         }

@@ -8,7 +8,7 @@ use leasehold_client::wire::Lease;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use zeroize::Zeroizing;
 
-use super::{Login, ROOM};
+use super::{Opened, ROOM};
 
 /// Largest template, in bytes.
 const TEMPLATE_BYTES_MAX: u64 = 256 * 1024;
@@ -21,21 +21,35 @@ pub struct Known(BTreeMap<String, Value>);
 impl Known {
     /// And of this one.
     #[must_use]
-    pub fn and(mut self, name: &str, generation: u64, lease: &Lease, login: &Login) -> Self {
+    pub fn and(mut self, name: &str, generation: u64, lease: Option<&Lease>, credential: &Opened) -> Self {
         let text = |text: &str| Value::from(text);
-        let value = Value::from_pairs([
-            ("kind", text(login.kind)),
-            ("username", text(&login.username)),
-            ("password", text(&login.password)),
-            ("host", text(&login.host)),
-            ("port", Value::from(login.port)),
-            ("database", text(&login.database)),
-            ("url", text(&login.url)),
-            ("lease_id", text(&lease.id)),
-            ("expires_at", text(&lease.expires_at)),
-            ("generation", Value::from(generation)),
-        ]);
-        self.0.insert(name.to_owned(), value);
+        let mut members = vec![("generation", Value::from(generation))];
+        match credential {
+            Opened::Login(login) => members.extend([
+                ("kind", text("database")),
+                ("username", text(&login.username)),
+                ("password", text(&login.password)),
+                ("host", text(&login.host)),
+                ("port", Value::from(login.port)),
+                ("database", text(&login.database)),
+                ("url", text(&login.url)),
+            ]),
+            Opened::Token(token) => members.extend([
+                ("kind", text("token")),
+                ("access_token", text(&token.access_token)),
+                ("token_type", text(&token.token_type)),
+                ("scope", text(&token.scope)),
+                ("expires_at", text(&token.expires_at)),
+            ]),
+        }
+        if let Some(lease) = lease {
+            members.push(("lease_id", text(&lease.id)));
+            // The end of a token is its own: it does not move with the lease.
+            if matches!(credential, Opened::Login(_)) {
+                members.push(("expires_at", text(&lease.expires_at)));
+            }
+        }
+        self.0.insert(name.to_owned(), Value::from_pairs(members));
         self
     }
 }
@@ -81,11 +95,17 @@ fn told(name: &str, error: &minijinja::Error) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Login;
     use super::super::tests::lease;
     use super::*;
 
     fn filled(template: &str) -> Result<String, String> {
-        let known = Known::default().and("orders", 3, &lease(), &Login::odd());
+        let known = Known::default().and("orders", 3, Some(&lease()), &Opened::odd()).and(
+            "payments",
+            4,
+            None,
+            &Opened::token(),
+        );
         fill("x.tpl", template, &known).map(|text| text.to_string()).map_err(|e| format!("{e:#}"))
     }
 
@@ -97,8 +117,23 @@ mod tests {
     }
 
     #[test]
+    fn a_token_has_members_of_its_own() {
+        let text = filled(
+            "{{ payments.token_type }} {{ payments.access_token }}|{{ payments.scope }}|{{ payments.expires_at }}",
+        );
+        assert_eq!(text.unwrap(), "Bearer e30.e30.c2ln|payments:read payments:write|2026-01-02T03:14:05.678Z");
+        assert!(filled("{{ payments.lease_id }}").is_err(), "it has no lease");
+    }
+
+    #[test]
     fn what_nobody_knows_is_an_error_with_its_line_and_without_a_secret() {
-        for wrong in ["a\n{{ orders.pasword }}", "a\n{{ other.url }}", "a\n{{ orders.url", "a\n{% include 'x' %}"] {
+        for wrong in [
+            "a\n{{ orders.pasword }}",
+            "a\n{{ other.url }}",
+            "a\n{{ orders.url",
+            "a\n{{ payments.password }}",
+            "a\n{% include 'x' %}",
+        ] {
             let error = filled(wrong).unwrap_err();
             assert!(error.starts_with("x.tpl:2: "), "{wrong}: {error}");
             assert!(!error.contains(Login::odd().password.as_str()), "{error}");

@@ -23,7 +23,11 @@ pub(crate) fn lease() -> Lease {
 }
 
 fn made(form: Form) -> String {
-    formed(form, "orders-read", &lease(), &Login::odd()).unwrap().to_string()
+    formed(form, "orders-read", Some(&lease()), &Opened::odd()).unwrap().to_string()
+}
+
+fn login_formed(form: Form, name: &str, login: Login) -> anyhow::Result<Zeroizing<String>> {
+    formed(form, name, Some(&lease()), &Opened::Login(login))
 }
 
 #[test]
@@ -34,7 +38,7 @@ fn json_is_flat() {
     assert_eq!(names, ["database", "expires_at", "host", "kind", "lease_id", "password", "port", "url", "username"]);
     assert_eq!(read["password"], Login::odd().password.as_str());
     assert_eq!(read["port"], 5432);
-    let whole: serde_json::Value = serde_json::from_str(&whole_json(&lease(), &Login::odd()).unwrap()).unwrap();
+    let whole: serde_json::Value = serde_json::from_str(&whole_json(Some(&lease()), &Opened::odd()).unwrap()).unwrap();
     assert_eq!((&whole["lease"]["id"], &whole["credential"]["kind"]), (&"06f0".into(), &"database".into()));
 }
 
@@ -47,7 +51,7 @@ fn env_is_safe_in_a_shell() {
     let wanted = format!("{}|verify-fulldb.internal\n", *Login::odd().password);
     assert_eq!(String::from_utf8(ran.stdout).unwrap(), wanted);
     let nul = Login { database: "a\0b".into(), ..Login::odd() };
-    assert!(formed(Form::Env, "r", &lease(), &nul).is_err());
+    assert!(login_formed(Form::Env, "r", nul).is_err());
 }
 
 #[test]
@@ -60,23 +64,23 @@ fn a_service_is_a_section() {
     assert_eq!(made(Form::Pgservice), wanted);
     for odd in ["a\npassword=x", " a", "a "] {
         let login = Login { database: odd.into(), ..Login::odd() };
-        assert!(formed(Form::Pgservice, "r", &lease(), &login).is_err(), "{odd:?}");
+        assert!(login_formed(Form::Pgservice, "r", login).is_err(), "{odd:?}");
     }
-    assert!(formed(Form::Pgservice, "a]\nhost=x", &lease(), &Login::odd()).is_err());
+    assert!(login_formed(Form::Pgservice, "a]\nhost=x", Login::odd()).is_err());
 }
 
 #[test]
 fn a_password_line_escapes_what_separates() {
     assert_eq!(made(Form::Pgpass), "db.internal:5432:or\\:ders:lh_a_b_c:it's $(a) \\\\ \"pass\"\\: `x`\n");
     let two_lines = Login { database: "a\nb".into(), ..Login::odd() };
-    assert!(formed(Form::Pgpass, "r", &lease(), &two_lines).is_err());
+    assert!(login_formed(Form::Pgpass, "r", two_lines).is_err());
 }
 
 #[test]
 fn formats_of_postgres_are_for_postgres() {
-    let other = Login { url: Zeroizing::new("mysql://u:p@h/d".into()), ..Login::odd() };
-    assert!(formed(Form::Pgpass, "r", &lease(), &other).is_err());
-    assert_eq!(formed(Form::Url, "r", &lease(), &other).unwrap().as_str(), "mysql://u:p@h/d\n");
+    let other = || Login { url: Zeroizing::new("mysql://u:p@h/d".into()), ..Login::odd() };
+    assert!(login_formed(Form::Pgpass, "r", other()).is_err());
+    assert_eq!(login_formed(Form::Url, "r", other()).unwrap().as_str(), "mysql://u:p@h/d\n");
 }
 
 #[test]
@@ -96,6 +100,48 @@ fn other_readers_have_their_own_quoting() {
     assert!(pgbouncer.ends_with("password='it''s $(a) \\ \"pass\": `x`'\n"), "{pgbouncer}");
     for form in [Form::Mysql, Form::Jdbc, Form::Pgbouncer] {
         let broken = Login { username: "a\nb".into(), ..Login::odd() };
-        assert!(formed(form, "r", &lease(), &broken).is_err(), "{form:?}");
+        assert!(login_formed(form, "r", broken).is_err(), "{form:?}");
+    }
+}
+
+#[test]
+fn a_token_is_json_with_and_without_a_lease() {
+    let read = |text: Zeroizing<String>| serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    let token = Opened::token();
+    let mut wanted = serde_json::json!({
+        "kind": "token", "access_token": "e30.e30.c2ln", "token_type": "Bearer", "scope": "payments:read payments:write",
+        "expires_at": "2026-01-02T03:14:05.678Z",
+    });
+    let whole = read(whole_json(None, &token).unwrap());
+    assert_eq!(whole, serde_json::json!({ "lease": null, "credential": wanted }));
+    let text = supplied_json(3, None, &token).unwrap();
+    let supplied = read_supplied(&SecretString::from(text.as_str())).unwrap();
+    assert!(supplied.lease.is_none() && supplied.generation == 3 && supplied.credential.kind() == "token");
+    wanted["lease_id"] = serde_json::Value::Null;
+    assert_eq!(read(formed(Form::Json, "payments-read", None, &token).unwrap()), wanted);
+    wanted["lease_id"] = "06f0".into();
+    let flat = formed(Form::Json, "payments-read", Some(&lease()), &token).unwrap();
+    assert_eq!(flat.matches("expires_at").count(), 1, "{}", *flat);
+    assert_eq!(read(flat), wanted);
+}
+
+#[test]
+fn a_token_alone_is_read_to_its_end() {
+    let made = |form, credential: &Opened| formed(form, "payments-read", None, credential);
+    assert_eq!(made(Form::Token, &Opened::token()).unwrap().as_str(), "e30.e30.c2ln");
+    let env = made(Form::Env, &Opened::token()).unwrap();
+    assert!(env.starts_with("export ACCESS_TOKEN='e30.e30.c2ln'\nexport ACCESS_TOKEN_TYPE='Bearer'\n"), "{}", *env);
+}
+
+#[test]
+fn a_form_of_another_kind_is_refused_with_those_that_fit() {
+    for form in Form::ALL.iter().copied() {
+        let of_token = formed(form, "r", Some(&lease()), &Opened::token());
+        let of_login = formed(form, "r", Some(&lease()), &Opened::odd());
+        assert_eq!(of_token.is_ok(), form.holds() != Holds::Logins, "{form:?}");
+        assert_eq!(of_login.is_ok(), form.holds() != Holds::Tokens, "{form:?}");
+        if let Err(error) = of_token {
+            assert_eq!(error.to_string(), format!("a token has no form {}: it can be json, env, token", form.name()));
+        }
     }
 }

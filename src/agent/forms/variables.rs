@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::Login;
+use super::{Login, Opened, Token};
 
 /// What libpq reads from the environment for options that a URL carries in its query.
 const PG_OPTIONS: [(&str, &str); 6] = [
@@ -17,10 +17,27 @@ const PG_OPTIONS: [(&str, &str); 6] = [
 /// One variable.
 pub type Variable = (String, Zeroizing<String>);
 
-/// The variables of one credential: those of libpq if it is for PostgreSQL, `DATABASE_URL`, and the lease's id.
-pub fn of(lease: &str, login: &Login) -> Vec<Variable> {
+/// The variables of one credential and the lease's id, if it has one. For a login: those of libpq if it is for PostgreSQL, and
+/// `DATABASE_URL`. For a token, of which no reader has names of his own: `ACCESS_TOKEN` and what begins with it.
+pub fn of(lease: Option<&str>, credential: &Opened) -> Vec<Variable> {
     let mut all = Vec::new();
     let mut put = |name: &str, value: &str| all.push((name.to_owned(), Zeroizing::new(value.to_owned())));
+    match credential {
+        Opened::Login(login) => of_login(login, &mut put),
+        Opened::Token(Token { access_token, token_type, scope, expires_at }) => {
+            put("ACCESS_TOKEN", access_token);
+            put("ACCESS_TOKEN_TYPE", token_type);
+            put("ACCESS_TOKEN_SCOPE", scope);
+            put("ACCESS_TOKEN_EXPIRES_AT", expires_at);
+        }
+    }
+    if let Some(lease) = lease {
+        put("LEASEHOLD_LEASE_ID", lease);
+    }
+    all
+}
+
+fn of_login(login: &Login, put: &mut impl FnMut(&str, &str)) {
     if login.is_postgres() {
         put("PGHOST", &login.host);
         put("PGPORT", &login.port.to_string());
@@ -34,8 +51,6 @@ pub fn of(lease: &str, login: &Login) -> Vec<Variable> {
         }
     }
     put("DATABASE_URL", &login.url);
-    put("LEASEHOLD_LEASE_ID", lease);
-    all
 }
 
 /// The beginning of a role's variables where several roles share one environment: `orders-read` is `ORDERS_READ_`.
@@ -54,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_postgres_login_is_what_libpq_reads() {
-        let all = of("06f0", &Login::odd());
+        let all = of(Some("06f0"), &Opened::odd());
         let all: Vec<_> = all.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(all[0], ("PGHOST", "db.internal"));
         let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
@@ -65,7 +80,15 @@ mod tests {
     #[test]
     fn another_database_has_its_url_only() {
         let other = Login { url: Zeroizing::new("mysql://u:p@h/d".into()), ..Login::odd() };
-        assert_eq!(of("x", &other).len(), 2);
+        assert_eq!(of(Some("x"), &Opened::Login(other)).len(), 2);
+    }
+
+    #[test]
+    fn a_token_has_names_that_begin_alike() {
+        let names = |lease| of(lease, &Opened::token()).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let token = ["ACCESS_TOKEN", "ACCESS_TOKEN_TYPE", "ACCESS_TOKEN_SCOPE", "ACCESS_TOKEN_EXPIRES_AT"];
+        assert_eq!(names(None), token);
+        assert_eq!(names(Some("06f0")), [&token[..], &["LEASEHOLD_LEASE_ID"]].concat());
     }
 
     #[test]

@@ -69,8 +69,8 @@ async fn credential(
 }
 
 fn supplied(held: &Held) -> Response {
-    let written =
-        forms::open(&held.credential).and_then(|login| forms::supplied_json(held.generation, &held.lease, &login));
+    let written = forms::open(&held.credential)
+        .and_then(|opened| forms::supplied_json(held.generation, held.lease.as_ref(), &opened));
     match written {
         // The bytes are wiped when they have been sent.
         Ok(text) => {

@@ -65,7 +65,7 @@ async fn tell_of(kept: Arc<Credentials>) {
             tell(&format!("{}; start the program again for another", safe(why)));
         } else if (seen.refused || seen.alarm)
             && !told
-            && let Some(Held { lease, .. }) = kept.current().as_deref()
+            && let Some(lease) = kept.current().as_deref().and_then(|held| held.lease.as_ref())
         {
             told = true;
             tell(&format!(

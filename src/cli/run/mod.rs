@@ -16,8 +16,9 @@ use crate::agent::forms::variables::{self, Variable};
 use keep::Kept;
 
 /// `leasehold run ROLE… -- CMD`. For one role the program finds PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, what the
-/// database demands of TLS (PGSSLMODE, PGSSLROOTCERT), DATABASE_URL and LEASEHOLD_LEASE_ID in its environment; for several,
-/// each of these begins with the role's name in capitals: ORDERS_READ_PGHOST.
+/// database demands of TLS (PGSSLMODE, PGSSLROOTCERT), DATABASE_URL and LEASEHOLD_LEASE_ID in its environment, or for a token
+/// ACCESS_TOKEN, ACCESS_TOKEN_TYPE, ACCESS_TOKEN_SCOPE and ACCESS_TOKEN_EXPIRES_AT; for several, each of these begins with
+/// the role's name in capitals: ORDERS_READ_PGHOST.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
     /// The roles to ask for.
@@ -41,7 +42,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<u8> {
     // The program may run longer than this certificate lives.
     let watch = config.identity.spawn_watch();
     let client = Client::new(config)?;
-    let wanted = roles.into_iter().map(|role| Wanted { role, ttl: ask.ttl.clone(), params: ask.params.given() });
+    let wanted = |role| Wanted { role, ttl: ask.ttl.clone(), params: ask.params.given(), scope: ask.scope.clone() };
+    let wanted = roles.into_iter().map(wanted);
     let mut kept = Kept::new(client.clone());
     let done = fetch_and_run(wanted.zip(prefixes), &command, signals, &mut kept).await;
     kept.end().await;
@@ -60,8 +62,7 @@ async fn fetch_and_run(
     for (wanted, prefix) in wanted {
         // A mint that is under way when a signal comes is not cut off: its lease would be left to end by itself.
         let held = kept.fetch(wanted).await?;
-        let login = forms::open(&held.credential)?;
-        let own = variables::of(&held.lease.id, &login);
+        let own = variables::of(held.lease_id(), &forms::open(&held.credential)?);
         environment.extend(own.into_iter().map(|(name, value)| (format!("{prefix}{name}"), value)));
         if let Some(code) = signals.ended_before_start() {
             return Ok(code);

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::life::{Due, Life};
+use super::life::Due;
 use super::{Held, Shared};
-use crate::limits::{RETRY_TIME_MAX, RETRY_TIME_MIN, SPLAY_TIME_MAX, WATCH_TIME};
+use crate::limits::{AT_ONCE_MAX, RETRY_TIME_MAX, RETRY_TIME_MIN, SPLAY_TIME_MAX, WATCH_TIME};
 use crate::wire::RenewRequest;
 use crate::{ClientError, clock};
 
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut keeper = Keeper { shared, failures: 0, not_before: Duration::ZERO };
+    let mut keeper = Keeper { shared, failures: 0, not_before: Duration::ZERO, fetched_by: None };
     loop {
         keeper.step().await;
     }
@@ -21,6 +21,8 @@ struct Keeper {
     failures: u32,
     /// No try before this boot time.
     not_before: Duration,
+    /// The certificate by which the present one was fetched (SHA-256).
+    fetched_by: Option<String>,
 }
 
 /// What a renewal that was not refused has done.
@@ -56,9 +58,10 @@ impl Keeper {
                             Ok(Renewed::Stays) => self.replace(Some(&held)).await,
                         },
                         Due::Rotate(_) => self.replace(Some(&held)).await,
-                        Due::End(_) => return self.lost(&held, at_its_end(&held.lease.id)),
+                        Due::End(_) => return self.lost(&held, at_its_end(&held)),
                     },
-                    why = self.shared.ends(&held.lease.id) => return self.lost(&held, why),
+                    () = self.unbound(&held) => self.replace(Some(&held)).await,
+                    why = self.shared.ends(&held) => return self.lost(&held, why),
                 }
             }
             Some(_) if !self.shared.replaces => std::future::pending().await,
@@ -70,21 +73,41 @@ impl Keeper {
         self.note(done);
     }
 
+    /// Comes back when another is to be fetched because our certificate is no longer the one that the token is bound to: those
+    /// to whom both are shown compare them. What is bound to nothing, or is no token, is not touched by a new certificate.
+    async fn unbound(&self, held: &Held) {
+        let transport = self.shared.client.transport();
+        let bound_to = held.said.as_ref().and_then(|said| said.certificate.as_deref());
+        let (Some(bound_to), Some(identity), true) = (bound_to, transport.identity(), self.shared.replaces) else {
+            return std::future::pending().await;
+        };
+        // One that was fetched by a certificate and is bound to another would be so again.
+        let is_news = |present: &str| present != bound_to && self.fetched_by.as_deref() != Some(present);
+        let mut generations = identity.subscribe();
+        // The sender lives as long as the identity.
+        let _ = generations.wait_for(|_| identity.svid_sha256().is_some_and(|present| is_news(&present))).await;
+        let many = transport.keepers() > AT_ONCE_MAX;
+        let splay = if many { SPLAY_TIME_MAX.mul_f64(own_share(held.name())) } else { Duration::ZERO };
+        clock::until(self.not_before.max(clock::boot() + splay)).await;
+        tracing::info!(role = %self.shared.wanted.role, lease = held.lease_id(), "our certificate has changed: a token that is bound to it is fetched");
+    }
+
     async fn renew(&self, held: &Held) -> Result<Renewed, ClientError> {
+        let Some(lease) = &held.lease else { return Ok(Renewed::Stays) };
         let asked_at = clock::boot();
         let ask = RenewRequest { ttl: self.shared.wanted.ttl.clone() };
-        let lease = self.shared.client.renew(&held.lease.id, &ask).await?;
+        let lease = self.shared.client.renew(&lease.id, &ask).await?;
         let life = held.life.renewed(&lease, asked_at).ok_or_else(|| unreadable("its times"))?;
         if life.ends() <= held.life.ends() {
             let stays = ClientError::setting("lease", "its end was not moved");
             return if self.shared.replaces { Ok(Renewed::Stays) } else { Err(stays) };
         }
-        self.shared.put(Held { lease, life, ..held.clone() });
+        self.shared.put(Held { lease: Some(lease), life, ..held.clone() });
         self.shared.counts(|counts| counts.renewals += 1);
         Ok(Renewed::Moved)
     }
 
-    async fn replace(&self, old: Option<&Held>) -> Result<(), ClientError> {
+    async fn replace(&mut self, old: Option<&Held>) -> Result<(), ClientError> {
         let done = self.fetch(old).await;
         if done.is_err() {
             self.shared.counts(|counts| counts.failed_fetches += 1);
@@ -93,41 +116,43 @@ impl Keeper {
     }
 
     /// Fetches another. `old`: the one whose place it takes, if that still lives.
-    async fn fetch(&self, old: Option<&Held>) -> Result<(), ClientError> {
+    async fn fetch(&mut self, old: Option<&Held>) -> Result<(), ClientError> {
         let shared = &self.shared;
+        let asked_by = shared.client.transport().identity().and_then(|identity| identity.svid_sha256());
         let asked_at = clock::boot();
-        let old_lease = old.map(|held| held.lease.id.as_str());
+        let old_lease = old.and_then(Held::lease_id);
         let issued = match shared.client.mint(&shared.wanted.role, &shared.wanted.ask(old_lease)).await {
             // It may have ended since.
-            Err(error) if old.is_some() && matches!(error.status(), Some(400 | 404 | 409)) => {
+            Err(error) if old_lease.is_some() && matches!(error.status(), Some(400 | 404 | 409)) => {
                 shared.client.mint(&shared.wanted.role, &shared.wanted.ask(None)).await?
             }
             answer => answer?,
         };
-        // What has no lease is not kept: whoever needs such a token asks for one.
-        let lease = issued.lease.ok_or_else(|| unreadable("a lease, which this role's tokens do not have"))?;
-        let Some(life) = Life::issued(&lease, asked_at) else {
+        let lease = issued.lease.as_ref().map(|lease| lease.id.clone());
+        let generation = shared.held.borrow().as_ref().map_or(0, |held| held.generation) + 1;
+        let Some(held) = Held::issued(generation, issued.lease, issued.credential, asked_at) else {
             // Nobody will work with it.
-            let _ = shared.client.revoke(&lease.id).await;
+            if let Some(lease) = lease {
+                let _ = shared.client.revoke(&lease).await;
+            }
             return Err(unreadable("its times"));
         };
         shared.note_retiring();
-        let generation = shared.held.borrow().as_ref().map_or(0, |held| held.generation) + 1;
-        let credential = Arc::new(issued.credential);
-        shared.put(Held { generation, lease, credential, life });
-        shared.counts(|counts| counts.rotations += u64::from(generation > 1));
+        shared.put(held);
+        self.fetched_by = asked_by;
+        self.shared.counts(|counts| counts.rotations += u64::from(generation > 1));
         Ok(())
     }
 
     /// The lease has ended: by an operator, by somebody in the target, or because it could not be kept alive any further.
     fn lost(&mut self, held: &Held, why: String) {
         let Shared { wanted, replaces, health, .. } = &*self.shared;
-        tracing::warn!(lease = %held.lease.id, role = %wanted.role, %why, another = %replaces, "the lease has ended");
+        tracing::warn!(lease = held.lease_id(), role = %wanted.role, %why, another = %replaces, "the lease has ended");
         health.send_modify(|health| {
             health.ended = true;
             health.last_error = Some(why);
         });
-        self.not_before = clock::boot() + SPLAY_TIME_MAX.mul_f64(own_share(&held.lease.id));
+        self.not_before = clock::boot() + SPLAY_TIME_MAX.mul_f64(own_share(held.name()));
     }
 
     fn note(&mut self, done: Result<(), ClientError>) {
@@ -138,7 +163,7 @@ impl Keeper {
         };
         let now = clock::boot();
         let held = self.shared.held.borrow().clone();
-        let pause = pause(self.failures, error.retry_after(), held.as_deref().map_or("", |held| &held.lease.id));
+        let pause = pause(self.failures, error.retry_after(), held.as_deref().map_or("", Held::name));
         // Whatever its length, a life that is left sees several tries.
         let left = held.as_deref().map_or(RETRY_TIME_MAX, |held| held.time_left() / 4);
         let pause = pause.min(left.max(RETRY_TIME_MIN));
@@ -148,11 +173,11 @@ impl Keeper {
         match held.as_deref() {
             None => tracing::warn!(%role, %error, again_in = ?pause, "no credential yet"),
             Some(held) if held.life.share_over(now) >= super::ALARM_FROM => {
-                tracing::error!(%role, lease = %held.lease.id, left = ?held.time_left(), %error, again_in = ?pause,
+                tracing::error!(%role, lease = held.lease_id(), left = ?held.time_left(), %error, again_in = ?pause,
                     "the credential is near its end, and can be neither renewed nor replaced");
             }
             Some(held) => {
-                tracing::warn!(%role, lease = %held.lease.id, left = ?held.time_left(), %error, again_in = ?pause,
+                tracing::warn!(%role, lease = held.lease_id(), left = ?held.time_left(), %error, again_in = ?pause,
                     "the credential was neither renewed nor replaced; it goes on being used");
             }
         }
@@ -167,20 +192,22 @@ impl Keeper {
 
 impl Shared {
     fn put(&self, held: Held) {
-        tracing::info!(role = %self.wanted.role, lease = %held.lease.id, generation = held.generation,
-            expires_at = %held.lease.expires_at, "the credential is good until then");
+        let lease = held.lease.as_ref();
+        tracing::info!(role = %self.wanted.role, lease = lease.map(|lease| &lease.id), generation = held.generation,
+            expires_at = lease.map(|lease| &lease.expires_at), left = ?held.time_left(), "the credential is good until then");
         self.held.send_replace(Some(Arc::new(held)));
     }
 
     /// Comes back when the broker says that the lease lives no more, with what became of it. While the broker cannot be asked nothing
-    /// is known, and nothing said.
-    async fn ends(&self, id: &str) -> String {
+    /// is known, and nothing said. Without a lease there is nobody to ask.
+    async fn ends(&self, held: &Held) -> String {
+        let Some(id) = held.lease_id() else { return std::future::pending().await };
         let mut failures = 0;
         loop {
             match self.client.lease_while(id, "active", WATCH_TIME).await {
                 Ok(lease) if lease.state == "active" => failures = 0,
                 Ok(lease) => match lease.ended_by.as_deref() {
-                    Some("expiry") => return at_its_end(id),
+                    Some("expiry") => return at_its_end(held),
                     by => {
                         return format!("the lease {id} is {} ({})", lease.state, by.unwrap_or("nobody says by whom"));
                     }
@@ -204,13 +231,16 @@ fn pause(failures: u32, asked: Option<Duration>, id: &str) -> Duration {
 }
 
 /// A number from 0 to 1 that is this lease's own: the end of its id is random.
-fn own_share(id: &str) -> f64 {
+pub(super) fn own_share(id: &str) -> f64 {
     let tail = id.bytes().rev().take(4).fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     f64::from(tail % 1000) / 1000.0
 }
 
-fn at_its_end(id: &str) -> String {
-    format!("the lease {id} has come to its end")
+fn at_its_end(held: &Held) -> String {
+    match held.lease_id() {
+        Some(id) => format!("the lease {id} has come to its end"),
+        None => "the token has come to its end".to_owned(),
+    }
 }
 
 fn unreadable(what: &'static str) -> ClientError {

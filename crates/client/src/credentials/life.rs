@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::wire::Lease;
+use super::keeper::own_share;
+use crate::wire::{Lease, Said};
 
 /// The times of one lease by our boot-time clock. The broker's clock need not agree with ours: only differences between its
 /// own times are used.
@@ -48,6 +49,30 @@ impl Life {
         let issued = time(&lease.issued_at)?;
         let since = now.saturating_sub(wall.duration_since(issued).unwrap_or_default());
         Self::at(lease, |time| now + time.duration_since(wall).unwrap_or_default(), since)
+    }
+
+    /// Of a token without a lease, which was asked for at `asked_at`.
+    pub(crate) fn of_token(said: &Said, asked_at: Duration) -> Option<Self> {
+        let (issued, ends) = said.life?;
+        Self::unleased(said, asked_at, asked_at.checked_add(Duration::from_secs(ends.saturating_sub(issued)))?)
+    }
+
+    /// The same for one that an earlier process has held.
+    pub(crate) fn of_resumed_token(said: &Said, now: Duration, wall: SystemTime) -> Option<Self> {
+        let (issued, ends) = said.life?;
+        let wall = wall.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let since = now.saturating_sub(wall.saturating_sub(Duration::from_secs(issued)));
+        Self::unleased(said, since, now.checked_add(Duration::from_secs(ends).saturating_sub(wall))?)
+    }
+
+    /// Nobody says when it is to be replaced: at two thirds of its life, or up to a twelfth earlier, for those who began together
+    /// need not go on together.
+    fn unleased(said: &Said, since: Duration, ends: Duration) -> Option<Self> {
+        let (_, expires) = said.life?;
+        let expires_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(expires))?;
+        let early = own_share(said.name.as_deref().unwrap_or_default()) / 12.0;
+        let rotates = since + ends.saturating_sub(since).mul_f64(2.0 / 3.0 - early);
+        Some(Self { since, ends, rotates, expires_at, max_expires_at: expires_at, renewable: false })
     }
 
     fn at(lease: &Lease, boot_of: impl Fn(SystemTime) -> Duration, since: Duration) -> Option<Self> {
@@ -163,6 +188,22 @@ mod tests {
         assert_eq!(last.due_alone(seconds(1060)), Due::End(seconds(1600)));
         let fixed = Life::issued(&lease("01:30", "01:00", false), seconds(0)).unwrap();
         assert_eq!(fixed.due_alone(seconds(0)), Due::End(seconds(90)));
+    }
+
+    #[test]
+    fn a_token_without_a_lease_is_replaced_at_two_thirds_of_its_life_or_a_little_before() {
+        let said =
+            |name: &str| Said { name: Some(name.into()), life: Some((978_307_200, 978_307_320)), certificate: None };
+        let life = Life::of_token(&said("a"), seconds(1000)).unwrap();
+        assert_eq!((life.ends(), life.due_alone(seconds(0))), (seconds(1120), Due::End(seconds(1120))));
+        let rotates = life.due(seconds(0)).at();
+        assert!(rotates > seconds(1070) && rotates <= seconds(1080), "{rotates:?}");
+        assert_ne!(Life::of_token(&said("b"), seconds(1000)).unwrap().due(seconds(0)).at(), rotates);
+        let wall = time("2001-01-01T00:01:00Z").unwrap();
+        let resumed = Life::of_resumed_token(&said("a"), seconds(500), wall).unwrap();
+        assert_eq!((resumed.ends(), resumed.share_over(seconds(500))), (seconds(560), 0.5));
+        assert_eq!(Life::of_token(&Said { life: None, ..said("a") }, seconds(0)), None);
+        assert_eq!(Life::of_token(&Said { life: Some((0, u64::MAX)), ..said("a") }, seconds(0)), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! let mut held = orders.ready().await?;
 //! loop {
 //!     // Give it to the pool: new connections log in by it from now on.
-//!     println!("generation {}: {}", held.generation, held.lease.account);
+//!     println!("generation {}: a {}", held.generation, held.credential.kind());
 //!     held = orders.changed(held.generation).await;
 //! #   break;
 //! }
@@ -30,7 +30,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::wire::{Credential, Lease, MintRequest};
+use crate::wire::{Credential, Lease, MintRequest, Said};
 use crate::{Client, ClientError, clock};
 use life::Life;
 use retiring::Retiring;
@@ -39,6 +39,25 @@ use retiring::Retiring;
 const ALARM_FROM: f64 = 0.8;
 
 /// What is to be kept.
+///
+/// A token that is bound to our certificate is fetched anew the moment that changes, so somebody must follow it:
+///
+/// ```no_run
+/// # async fn example() -> Result<(), leasehold_client::ClientError> {
+/// use leasehold_client::{Client, ClientConfig, Credentials, Wanted, wire::Credential};
+/// # fn call(_: &leasehold_client::wire::TokenCredential) {}
+///
+/// let config = ClientConfig::from_env().await?;
+/// config.identity.spawn_watch();
+/// let wanted = Wanted { scope: Some("payments:read".into()), ..Wanted::role("payments-write") };
+/// let payments = Credentials::keep(Client::new(config)?, wanted);
+/// let held = payments.ready().await?;
+/// if let Credential::Token(token) = &*held.credential {
+///     call(token);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// The role to ask for.
@@ -47,10 +66,12 @@ pub struct Wanted {
     pub ttl: Option<String>,
     /// Values for the role's params.
     pub params: Option<BTreeMap<String, String>>,
+    /// Which of the role's scopes, with spaces between; all of them unless said. Only for tokens.
+    pub scope: Option<String>,
 }
 
 impl Wanted {
-    /// This role, for as long as it says, without params.
+    /// This role, for as long as it says, without params, with all its scopes.
     pub fn role(role: impl Into<String>) -> Self {
         Self { role: role.into(), ..Self::default() }
     }
@@ -59,7 +80,7 @@ impl Wanted {
         MintRequest {
             ttl: self.ttl.clone(),
             params: self.params.clone(),
-            scope: None,
+            scope: self.scope.clone(),
             replaces: replaces.map(str::to_owned),
         }
     }
@@ -70,22 +91,59 @@ impl Wanted {
 pub struct Held {
     /// Counts the credentials that took each other's place. A renewal is no new generation: only the lease's end moves.
     pub generation: u64,
-    /// The lease, as the broker last told it.
-    pub lease: Lease,
+    /// The lease, as the broker last told it; `None`: a token of a role without leases, which nobody can end early.
+    pub lease: Option<Lease>,
     /// What it is about.
     pub credential: Arc<Credential>,
     life: Life,
+    /// What it says of itself, if it is a token.
+    said: Option<Said>,
 }
 
 impl Held {
     /// A credential that an earlier process has fetched and kept.
     ///
     /// # Errors
-    /// [`ClientError::Setting`] when the lease's times cannot be read.
-    pub fn resumed(generation: u64, lease: Lease, credential: Credential) -> Result<Self, ClientError> {
-        let life = Life::resumed(&lease, clock::boot(), clock::wall())
-            .ok_or_else(|| ClientError::setting("lease", "its times cannot be read"))?;
-        Ok(Self { generation, lease, credential: Arc::new(credential), life })
+    /// [`ClientError::Setting`] when its times cannot be read.
+    pub fn resumed(generation: u64, lease: Option<Lease>, credential: Credential) -> Result<Self, ClientError> {
+        let (now, wall) = (clock::boot(), clock::wall());
+        let of_lease = |lease: &Lease| Life::resumed(lease, now, wall);
+        Self::with_life(generation, lease, credential, of_lease, |said| Life::of_resumed_token(said, now, wall))
+            .ok_or_else(|| ClientError::setting("lease", "its times cannot be read"))
+    }
+
+    /// One that was asked for at `asked_at` (boot time). `None`: its times cannot be read.
+    fn issued(generation: u64, lease: Option<Lease>, credential: Credential, asked_at: Duration) -> Option<Self> {
+        let of_lease = |lease: &Lease| Life::issued(lease, asked_at);
+        Self::with_life(generation, lease, credential, of_lease, |said| Life::of_token(said, asked_at))
+    }
+
+    fn with_life(
+        generation: u64,
+        lease: Option<Lease>,
+        credential: Credential,
+        of_lease: impl FnOnce(&Lease) -> Option<Life>,
+        of_token: impl FnOnce(&Said) -> Option<Life>,
+    ) -> Option<Self> {
+        let said = match &credential {
+            Credential::Token(token) => token.said(),
+            Credential::Database(_) => None,
+        };
+        let life = match &lease {
+            Some(lease) => of_lease(lease),
+            None => of_token(said.as_ref()?),
+        };
+        Some(Self { generation, lease, credential: Arc::new(credential), life: life?, said })
+    }
+
+    /// The id of its lease, if it has one.
+    pub fn lease_id(&self) -> Option<&str> {
+        self.lease.as_ref().map(|lease| lease.id.as_str())
+    }
+
+    /// What it is known by: its lease, or the name that a token without one has.
+    fn name(&self) -> &str {
+        self.lease_id().or_else(|| self.said.as_ref()?.name.as_deref()).unwrap_or_default()
     }
 
     /// How long it still lives, by what the broker last told.
@@ -157,6 +215,8 @@ struct Shared {
     health: watch::Sender<Health>,
     counts: Mutex<Counts>,
     retiring: Mutex<Vec<Retiring>>,
+    /// We are one of those whom the client counts.
+    _one: Arc<()>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -184,6 +244,7 @@ impl Credentials {
 
     fn begin(client: Client, wanted: Wanted, replaces: bool, held: Option<Held>) -> Self {
         let shared = Arc::new(Shared {
+            _one: client.transport().keeper(),
             client,
             wanted,
             replaces,

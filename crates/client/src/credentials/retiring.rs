@@ -18,10 +18,12 @@ impl Shared {
     /// Notes that the present one is about to be replaced.
     pub(super) fn note_retiring(&self) {
         let Some(held) = self.held.borrow().clone() else { return };
+        // What has no lease ends by itself, and only so.
+        let Some(lease) = held.lease_id().map(str::to_owned) else { return };
         let now = clock::boot();
         self.retiring(|all| {
             all.retain(|one| one.ends > now);
-            all.push(Retiring { generation: held.generation, lease: held.lease.id.clone(), ends: held.life.ends() });
+            all.push(Retiring { generation: held.generation, lease, ends: held.life.ends() });
         });
     }
 
@@ -39,7 +41,7 @@ impl Shared {
     /// Ends all that are held. Answers those that could not be.
     pub(super) async fn end_all(&self) -> Vec<Unrevoked> {
         let mut ids: Vec<String> = self.retiring(|all| all.iter().map(|one| one.lease.clone()).collect());
-        ids.extend(self.held.borrow().as_ref().map(|held| held.lease.id.clone()));
+        ids.extend(self.held.borrow().as_ref().and_then(|held| held.lease_id().map(str::to_owned)));
         self.end(ids).await
     }
 

@@ -11,8 +11,8 @@ use super::{Credential, Lease};
 pub struct Supplied {
     /// Counts the credentials that took each other's place.
     pub generation: u64,
-    /// The lease, as the broker last told it.
-    pub lease: Lease,
+    /// The lease, as the broker last told it; null for a token that has none.
+    pub lease: Option<Lease>,
     /// The credential.
     pub credential: Credential,
 }

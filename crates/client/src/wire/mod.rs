@@ -15,12 +15,13 @@ mod reconcile;
 mod revoke;
 mod role;
 mod secret;
+mod token;
 mod unique;
 
 pub use agent::{AckRequest, AgentStatus, Supplied, SupplyStatus};
 pub use brokers::{BlockEntry, BlockList, BlockRequest, BlockResponse, BrokerEntry, BrokerList};
 pub(crate) use credential::CredentialMembers;
-pub use credential::{Credential, CredentialError, DatabaseCredential};
+pub use credential::{Credential, CredentialError, DatabaseCredential, TokenCredential};
 pub use custody::{RotateAdminRequest, RotateAdminResponse, RotateSealResponse};
 pub use decision::{DecisionRequest, DecisionResponse};
 pub use lease::{Lease, LeaseList, LeaseQuery, LeaseResponse, MintRequest, MintResponse, RenewRequest};
@@ -28,6 +29,7 @@ pub use problem::Problem;
 pub use reconcile::{ForgetResponse, ReconcileRequest, ReconcileResponse, Stray, StrayOrder, TargetReport};
 pub use revoke::{OrderResponse, RevokeManyRequest, RevokeManyResponse, Selector, SelectorError};
 pub use role::{Role, RoleList};
+pub(crate) use token::Said;
 
 #[cfg(test)]
 mod tests;

@@ -100,7 +100,7 @@ fn a_credential_is_read_and_never_shown() {
     let answer: MintResponse = from_str(&text).unwrap();
     assert!(!format!("{answer:?}").contains("canary"));
     assert_eq!(answer.credential.kind(), "database");
-    let Credential::Database(login) = answer.credential else { panic!("a login") };
+    let Credential::Database(login) = answer.credential else { panic!("another kind") };
     assert_eq!(login.password.expose_secret(), "s3cret-canary");
     assert_eq!(login.url.expose_secret(), "postgres://lh:s3cret-canary@db:5432/orders");
     assert_eq!((login.host.as_str(), login.port, login.database.as_str()), ("db", 5432, "orders"));
