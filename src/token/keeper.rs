@@ -18,6 +18,9 @@ use crate::store::{SealedRow, SealedState, Store, StoreError};
 /// What the sealed secrets of this module are.
 const KIND: &str = "token_key";
 
+/// The state of a key that signs.
+const ACTIVE: &str = "active";
+
 /// For clocks that differ, and for verifiers that give a token a little time.
 const AFTER_THE_LAST: Duration = Duration::from_secs(300);
 
@@ -79,7 +82,7 @@ impl Keeper {
     /// Answers the generations that it made.
     ///
     /// # Errors
-    /// See [`KeeperError`]; what the issuer had stays in force.
+    /// See [`KeeperError`]. What is wrong with one key keeps no other from its work.
     pub async fn look(
         &self,
         config: &TokenConfig,
@@ -88,39 +91,49 @@ impl Keeper {
         now: Timestamp,
     ) -> Result<Vec<(JwtAlgorithm, u64)>, KeeperError> {
         self.issuer.lists.keep(&*self.store, now).await?;
-        let rules = rules(config);
-        let mut made = Vec::new();
-        let mut kept = self.kept().await?;
+        let (mut made, mut wrong) = (Vec::new(), None);
+        let kept = self.kept().await?;
         for algorithm in wanted {
-            let of_one = kept.remove(algorithm).unwrap_or_default();
-            let is_due = schedule::at(&generations(&of_one), &rules, now).is_due;
-            let of_one = if is_due {
-                made.extend(self.make(*algorithm, &of_one, now).await?.map(|generation| (*algorithm, generation)));
-                self.kept().await?.remove(algorithm).unwrap_or_default()
-            } else {
-                of_one
-            };
-            kept.insert(*algorithm, of_one);
+            let rows = kept.get(algorithm).map_or(&[] as &[_], Vec::as_slice);
+            if schedule::at(&generations(rows), &rules(config), now).is_due {
+                match self.make(*algorithm, rows, now).await {
+                    Ok(generation) => made.extend(generation.map(|generation| (*algorithm, generation))),
+                    Err(error) => wrong = Some(error),
+                }
+            }
         }
-        let mut lines = Vec::new();
-        let (mut signing, mut published) = (BTreeMap::new(), Vec::new());
+        let kept = if made.is_empty() { kept } else { self.kept().await? };
+        wrong = self.bring(config, addresses, kept, now).await?.or(wrong);
+        wrong.map_or(Ok(made), Err)
+    }
+
+    /// Brings the issuer what holds of what is kept. Answers what was wrong with a key that was passed over.
+    async fn bring(
+        &self,
+        config: &TokenConfig,
+        addresses: &Addresses,
+        kept: BTreeMap<JwtAlgorithm, Vec<SealedRow>>,
+        now: Timestamp,
+    ) -> Result<Option<KeeperError>, KeeperError> {
+        let (mut signing, mut published, mut lines, mut wrong) = (BTreeMap::new(), Vec::new(), Vec::new(), None);
         for (algorithm, rows) in kept {
-            let at = schedule::at(&generations(&rows), &rules, now);
+            let at = schedule::at(&generations(&rows), &rules(config), now);
             for row in rows {
                 if at.over.contains(&row.generation) {
                     self.store.remove_sealed(KIND, &row.name, row.generation).await?;
                     continue;
                 }
-                let key = self.known(algorithm, &row)?;
-                let signs = at.signs == Some(row.generation);
-                if signs {
+                let key = match self.known(algorithm, &row) {
+                    Ok(key) => key,
+                    Err(error) => {
+                        wrong = Some(error);
+                        continue;
+                    }
+                };
+                let state = state_of(row.generation, at.signs);
+                if state == ACTIVE {
                     signing.insert(algorithm, key.clone());
                 }
-                let state = match at.signs {
-                    _ if signs => "active",
-                    Some(active) if row.generation < active => "retiring",
-                    _ => "next",
-                };
                 let kid = key.kid.clone();
                 lines.push(KeyLine { algorithm, generation: row.generation, kid, state, made_at: row.made_at });
                 published.push(key);
@@ -128,7 +141,7 @@ impl Keeper {
         }
         let documents = Documents::of(config, addresses, &published);
         self.issuer.put(InForce { issuer: config.issuer.clone(), signing, published, documents, lines });
-        Ok(made)
+        Ok(wrong)
     }
 
     /// Makes another key of each of these algorithms now, whatever the schedule. It signs once verifiers can know of it; in an emergency
@@ -206,6 +219,15 @@ impl Keeper {
 
     fn place<'a>(&'a self, name: &'a str, generation: u64) -> Place<'a> {
         Place { cluster: &self.cluster, table: "sealed", kind: KIND, name, generation }
+    }
+}
+
+/// What a generation is for, when `signs` is the one that signs.
+fn state_of(generation: u64, signs: Option<u64>) -> &'static str {
+    match signs {
+        Some(active) if generation == active => ACTIVE,
+        Some(active) if generation < active => "retiring",
+        _ => "next",
     }
 }
 
