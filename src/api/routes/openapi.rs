@@ -41,6 +41,9 @@ pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
         wire::RotateAdminRequest,
         wire::RotateAdminResponse,
         wire::RotateSealResponse,
+        wire::RotateKeyRequest,
+        wire::TokenKeyList,
+        wire::IssuerDocuments,
         wire::BrokerList,
         wire::BlockList,
         wire::BlockRequest,
@@ -152,6 +155,22 @@ fn calls() -> Vec<Call> {
             good: &[("200", "How many secrets were sealed anew", "RotateSealResponse")],
             refusals: &["400", "403", "503"],
             ..call(Post, "/v1/seal/rotate", "Seal every secret that is kept by the current key")
+        },
+        Call {
+            body: Some(("RotateKeyRequest", false)),
+            good: &[("200", "The keys there are then", "TokenKeyList")],
+            refusals: &["400", "403", "503"],
+            ..call(Post, "/v1/token/rotate-key", "Make other signing keys")
+        },
+        Call {
+            good: &[("200", "The keys", "TokenKeyList")],
+            refusals: &["403", "503"],
+            ..call(Get, "/v1/token/keys", "The signing keys of the issuer")
+        },
+        Call {
+            good: &[("200", "Discovery and key set", "IssuerDocuments")],
+            refusals: &["404"],
+            ..call(Get, "/v1/token/discovery", "What the issuer publishes")
         },
         Call {
             good: &[("200", "The brokers of the store", "BrokerList")],
