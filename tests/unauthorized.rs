@@ -90,7 +90,8 @@ fn every_endpoint_is_in_the_table() {
     assert_eq!(there, tested, "the table of tests/unauthorized.rs must have every endpoint");
     for endpoint in endpoints() {
         let call = CALLS.iter().find(|call| call.path == endpoint.path).expect("it is there");
-        let open = matches!(call.gets, Gets::Nothing(_) | Gets::Everything | Gets::NoIssuer) || call.path == "/v1/decisions";
+        let open =
+            matches!(call.gets, Gets::Nothing(_) | Gets::Everything | Gets::NoIssuer) || call.path == "/v1/decisions";
         assert_eq!(open, endpoint.needs == Needs::Nothing, "{}", endpoint.path);
     }
 }

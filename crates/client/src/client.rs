@@ -12,9 +12,9 @@ use crate::transport::{Call, Transport};
 use crate::way::Way;
 use crate::wire::{
     BlockList, BlockRequest, BlockResponse, BrokerList, CredentialMembers, DecisionRequest, DecisionResponse,
-    ForgetResponse, Lease, LeaseList, LeaseQuery, LeaseResponse, MintRequest, MintResponse, OrderResponse,
-    ReconcileRequest, ReconcileResponse, RenewRequest, RevokeManyRequest, RevokeManyResponse, RoleList,
-    RotateAdminRequest, RotateAdminResponse, RotateSealResponse, IssuerDocuments, RotateKeyRequest, TokenKeyList,
+    ForgetResponse, IssuerDocuments, Lease, LeaseList, LeaseQuery, LeaseResponse, MintRequest, MintResponse,
+    OrderResponse, ReconcileRequest, ReconcileResponse, RenewRequest, RevokeManyRequest, RevokeManyResponse, RoleList,
+    RotateAdminRequest, RotateAdminResponse, RotateKeyRequest, RotateSealResponse, TokenKeyList,
 };
 use crate::{ClientConfig, ClientError};
 

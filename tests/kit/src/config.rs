@@ -203,7 +203,18 @@ impl ConfigFile {
     #[must_use]
     pub fn text(&self) -> String {
         let Self {
-            cluster, trust_domain, store_url, store_lines, broker, listen, svid, bundles, audit, limits, tables, ..
+            cluster,
+            trust_domain,
+            store_url,
+            store_lines,
+            broker,
+            listen,
+            svid,
+            bundles,
+            audit,
+            limits,
+            tables,
+            ..
         } = self;
         let (cluster, trust_domain, store_url) = (quoted(cluster), quoted(trust_domain), quoted(store_url));
         let data_dir = quoted(&self.dir.to_string_lossy());
