@@ -12,6 +12,8 @@ mod own;
 mod published;
 mod schedule;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
