@@ -12,8 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use super::discovery::Documents;
-use super::keeper::KeyLine;
-use super::key::TokenKey;
+use super::key::{KeyLine, TokenKey};
 use super::status::StatusLists;
 use crate::store::Store;
 

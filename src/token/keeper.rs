@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::discovery::{Addresses, Documents};
 use super::issuer::{InForce, Issuer};
-use super::key::{self, KeyError, TokenKey};
+use super::key::{self, KeyError, KeyLine, TokenKey};
 use super::published::keys_fresh;
 use super::schedule::{self, Generation, Rules};
 use super::{LIFE_MAX, TokenConfig};
@@ -47,21 +47,6 @@ pub enum KeeperError {
     /// The task that makes keys failed.
     #[error("a signing key could not be made; the log has more")]
     Task,
-}
-
-/// One generation of one algorithm's key, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyLine {
-    /// Its algorithm.
-    pub algorithm: JwtAlgorithm,
-    /// Counts up.
-    pub generation: u64,
-    /// Its name in tokens.
-    pub kid: String,
-    /// `next`, `active` or `retiring`.
-    pub state: &'static str,
-    /// When it was made.
-    pub made_at: Timestamp,
 }
 
 /// Keeps an issuer's keys.

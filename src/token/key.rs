@@ -8,7 +8,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed2551
 use data_encoding::BASE64;
 use jsonwebtoken::jwk::{Jwk, KeyOperations, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
-use leasehold_sdk::JwtAlgorithm;
+use leasehold_sdk::{JwtAlgorithm, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -19,6 +19,21 @@ use zeroize::Zeroizing;
 pub struct KeyError {
     algorithm: JwtAlgorithm,
     what: &'static str,
+}
+
+/// One generation of one algorithm's key, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyLine {
+    /// Its algorithm.
+    pub algorithm: JwtAlgorithm,
+    /// Counts up.
+    pub generation: u64,
+    /// Its name in tokens.
+    pub kid: String,
+    /// `next`, `active` or `retiring`.
+    pub state: &'static str,
+    /// When it was made.
+    pub made_at: Timestamp,
 }
 
 /// A key that signs, and what verifiers are told of it.

@@ -19,7 +19,8 @@ use std::time::Duration;
 
 pub use discovery::{Addresses, Documents};
 pub use issuer::Issuer;
-pub use keeper::{Keeper, KeeperError, KeyLine};
+pub use keeper::{Keeper, KeeperError};
+pub use key::KeyLine;
 pub use own::{OwnToken, algorithm};
 pub use published::Published;
 

@@ -158,3 +158,56 @@ impl Probe for Shown {
 async fn the_engine_conforms() {
     run(&Bed::new().await).await;
 }
+
+/// What somebody makes who knows all that is published, and holds one good token.
+#[tokio::test]
+async fn nothing_but_a_token_of_ours_is_read_as_one() {
+    let bed = Bed::new().await;
+    let issuer = &bed.notes.issuer;
+    let order = |claims: serde_json::Value, typ| JwtOrder {
+        algorithm: JwtAlgorithm::Es256,
+        typ,
+        claims: claims.as_object().cloned().unwrap(),
+        slot: None,
+    };
+    let account = AccountName::new("test".parse().unwrap(), "abcd".parse().unwrap(), leasehold_sdk::LeaseId::new());
+    let claims = json!({
+        "aud": "https://payments.test", "sub": "spiffe://d/a", "client_id": "spiffe://d/a", "scope": "a",
+        "jti": account.to_string(), "iat": 1, "exp": 4_000_000_000_u64,
+    });
+    let good = issuer.sign_jwt(order(claims.clone(), "at+jwt")).await.unwrap();
+    let good = good.expose_secret();
+    assert_eq!(issuer.read(good).unwrap().account, account);
+
+    let parts: Vec<&str> = good.split('.').collect();
+    let encode = |value: serde_json::Value| data_encoding::BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let kid = issuer.keys().into_iter().find(|key| key.algorithm == JwtAlgorithm::Es256).unwrap().kid;
+    let header = |alg: &str, kid: &str| encode(json!({ "typ": "at+jwt", "alg": alg, "kid": kid }));
+    let eddsa = issuer.keys().into_iter().find(|key| key.algorithm == JwtAlgorithm::EdDsa).unwrap().kid;
+    // The public key as the secret of a symmetric algorithm.
+    let published = issuer.published("/oauth2/jwks").unwrap().body.to_string();
+    let hmac = jsonwebtoken::EncodingKey::from_secret(published.as_bytes());
+    let confused = jsonwebtoken::Header {
+        typ: Some("at+jwt".into()),
+        kid: Some(kid.clone()),
+        ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256)
+    };
+    let mut with_issuer = claims.clone();
+    with_issuer["iss"] = "https://issuer.test".into();
+    let list = issuer.slot().unwrap().list;
+    for (what, token) in [
+        ("another signature", format!("{}.{}.{}", parts[0], parts[1], "A".repeat(86))),
+        ("other claims", format!("{}.{}.{}", parts[0], encode(with_issuer.clone()), parts[2])),
+        ("no algorithm", format!("{}.{}.", header("none", &kid), parts[1])),
+        ("another algorithm", format!("{}.{}.{}", header("EdDSA", &kid), parts[1], parts[2])),
+        ("another key", format!("{}.{}.{}", header("ES256", &eddsa), parts[1], parts[2])),
+        ("no such key", format!("{}.{}.{}", header("ES256", "../../keys"), parts[1], parts[2])),
+        ("the key as a secret", jsonwebtoken::encode(&confused, &with_issuer, &hmac).unwrap()),
+        ("a status list", issuer.status_list(&list).unwrap().to_string()),
+        ("another type", issuer.sign_jwt(order(claims, "jwt")).await.unwrap().expose_secret().to_owned()),
+        ("too long", format!("{good}{}", "A".repeat(8192))),
+        ("nothing", String::new()),
+    ] {
+        assert_eq!(issuer.read(&token), None, "{what}");
+    }
+}
