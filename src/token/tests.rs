@@ -194,10 +194,12 @@ async fn nothing_but_a_token_of_ours_is_read_as_one() {
     };
     let mut with_issuer = claims.clone();
     with_issuer["iss"] = "https://issuer.test".into();
+    let mut more = with_issuer.clone();
+    more["scope"] = "a b".into();
     let list = issuer.slot().unwrap().list;
     for (what, token) in [
         ("another signature", format!("{}.{}.{}", parts[0], parts[1], "A".repeat(86))),
-        ("other claims", format!("{}.{}.{}", parts[0], encode(with_issuer.clone()), parts[2])),
+        ("other claims", format!("{}.{}.{}", parts[0], encode(more), parts[2])),
         ("no algorithm", format!("{}.{}.", header("none", &kid), parts[1])),
         ("another algorithm", format!("{}.{}.{}", header("EdDSA", &kid), parts[1], parts[2])),
         ("another key", format!("{}.{}.{}", header("ES256", &eddsa), parts[1], parts[2])),
