@@ -16,6 +16,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
+/// What is read of a request's headers.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+
 /// How long a listener rests when the system has no connection to give.
 const REST: Duration = Duration::from_millis(50);
 
@@ -79,6 +82,7 @@ impl Connections {
             let Some((stream, other)) = opening.await else { return };
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(manner.header_time_max).keep_alive(manner.keep_alive);
+            http.max_buf_size(HEADER_BYTES_MAX);
             let told = async { drop(stop.wait_for(|stop| *stop).await) };
             let introduce = move |request: &mut Request<Body>| drop(request.extensions_mut().insert(other.clone()));
             if let Err(e) = serve(&http, stream, router, introduce, told).await {

@@ -84,6 +84,10 @@ limits! {
     handshakes_at_once_max = 1024, 1..=100_000;
     /// Open connections of the API; more are closed at once.
     connections_at_once_max = 10_000, 1..=1_000_000;
+    /// Open connections of the public listener; more are closed at once.
+    public_connections_at_once_max = 1000, 1..=100_000;
+    /// Open connections of one address to the public listener; more are closed at once.
+    public_connections_at_once_per_address_max = 100, 1..=100_000;
     /// Requests under way at once; more are answered 503.
     requests_at_once_max = 4096, 1..=1_000_000;
     /// Open connections of one identity; more are closed at once.
@@ -176,6 +180,8 @@ pub const READ_AT_START: &[&str] = &[
     "handshake_milliseconds_max",
     "handshakes_at_once_max",
     "connections_at_once_max",
+    "public_connections_at_once_max",
+    "public_connections_at_once_per_address_max",
     "requests_at_once_max",
     "connections_at_once_per_identity_max",
     "requests_at_once_per_identity_max",

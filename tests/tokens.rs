@@ -4,4 +4,5 @@ mod exchange;
 mod leaseless;
 mod minting;
 mod oauth;
+mod public;
 mod world;

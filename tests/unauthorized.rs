@@ -15,6 +15,8 @@ enum Gets {
     Denied,
     /// 400 in OAuth's words, with a decision id that the audit log has.
     Refused,
+    /// 404: the broker of these tests issues none.
+    NoIssuer,
     /// 404: whether there is such a lease is not told.
     NotFound,
     /// 200 with an empty list of this name.
@@ -52,6 +54,9 @@ const CALLS: &[Call] = &[
     call("POST", "/v1/targets/{target}/forget", None, Gets::Denied),
     call("POST", "/v1/targets/{target}/rotate-admin", None, Gets::Denied),
     call("POST", "/v1/seal/rotate", None, Gets::Denied),
+    call("POST", "/v1/token/rotate-key", None, Gets::Denied),
+    call("GET", "/v1/token/keys", None, Gets::Denied),
+    call("GET", "/v1/token/discovery", None, Gets::NoIssuer),
     call("GET", "/v1/brokers", None, Gets::Denied),
     call("GET", "/v1/blocks", None, Gets::Denied),
     call("PUT", "/v1/blocks", Some(r#"{"identity":"spiffe://dev.local/billing"}"#), Gets::Denied),
@@ -85,7 +90,8 @@ fn every_endpoint_is_in_the_table() {
     assert_eq!(there, tested, "the table of tests/unauthorized.rs must have every endpoint");
     for endpoint in endpoints() {
         let call = CALLS.iter().find(|call| call.path == endpoint.path).expect("it is there");
-        let open = matches!(call.gets, Gets::Nothing(_) | Gets::Everything) || call.path == "/v1/decisions";
+        let open =
+            matches!(call.gets, Gets::Nothing(_) | Gets::Everything | Gets::NoIssuer) || call.path == "/v1/decisions";
         assert_eq!(open, endpoint.needs == Needs::Nothing, "{}", endpoint.path);
     }
 }
@@ -139,6 +145,7 @@ async fn a_good_svid_without_a_grant_gets_nothing_that_is_not_its_own() {
                 assert_eq!(line["identity"], "spiffe://dev.local/stranger", "{line}");
                 assert_eq!(line["request_id"], problem["request_id"], "{line}");
             }
+            Gets::NoIssuer => assert_eq!(answer.problem(404)["type"], "urn:leasehold:problem:no-issuer"),
             Gets::NotFound => drop(answer.problem(404)),
             Gets::Nothing(list) => assert_eq!(answer.json()[list], serde_json::json!([]), "{}", call.path),
             Gets::Everything => assert_eq!(answer.status, 200),

@@ -1,50 +1,51 @@
-//! What one identity may hold at once, so that a single service cannot take the room of all others.
+//! What one identity, or one address, may hold at once, so that a single one cannot take the room of all others.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use leasehold_identity::SpiffeId;
 
-/// Counts what each identity holds of one kind.
+/// Counts what each holds of one kind.
 #[derive(Clone)]
-pub(super) struct Fair {
+pub(super) struct Fair<K: Eq + Hash + Clone = SpiffeId> {
     /// The limit's name in `[limits]`.
     pub limit: &'static str,
     max: u64,
-    held: Arc<Mutex<HashMap<SpiffeId, u64>>>,
+    held: Arc<Mutex<HashMap<K, u64>>>,
 }
 
 /// One thing held; given back when dropped.
-pub(super) struct Held {
-    fair: Fair,
-    identity: SpiffeId,
+pub(super) struct Held<K: Eq + Hash + Clone = SpiffeId> {
+    fair: Fair<K>,
+    who: K,
 }
 
-impl Fair {
+impl<K: Eq + Hash + Clone> Fair<K> {
     pub(super) fn new(limit: &'static str, max: u64) -> Self {
         Self { limit, max, held: Arc::default() }
     }
 
-    /// Takes one, unless the identity holds as many as it may.
-    pub(super) fn take(&self, identity: &SpiffeId) -> Option<Held> {
+    /// Takes one, unless as many are held as may be.
+    pub(super) fn take(&self, who: &K) -> Option<Held<K>> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(identity.clone()).or_default();
+        let count = held.entry(who.clone()).or_default();
         if *count >= self.max {
             return None;
         }
         *count += 1;
-        Some(Held { fair: self.clone(), identity: identity.clone() })
+        Some(Held { fair: self.clone(), who: who.clone() })
     }
 }
 
-impl Drop for Held {
+impl<K: Eq + Hash + Clone> Drop for Held<K> {
     fn drop(&mut self) {
         let mut held = self.fair.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = held.get_mut(&self.identity) {
+        if let Some(count) = held.get_mut(&self.who) {
             *count -= 1;
-            // An identity that holds nothing takes no memory.
+            // Whoever holds nothing takes no memory.
             if *count == 0 {
-                held.remove(&self.identity);
+                held.remove(&self.who);
             }
         }
     }

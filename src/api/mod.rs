@@ -11,6 +11,7 @@ mod middleware;
 mod ops;
 mod peer;
 mod problem;
+mod public;
 mod routes;
 mod wire;
 
@@ -38,6 +39,7 @@ use body::BodyLimits;
 use break_glass::BreakGlass;
 use fair::Fair;
 use front::Front;
+use public::Public;
 
 /// Connections of the ops listener at once: health checks and a scraper.
 const OPS_CONNECTIONS_MAX: usize = 64;
@@ -49,6 +51,8 @@ pub struct Addresses {
     pub api: SocketAddr,
     /// Health and metrics.
     pub ops: SocketAddr,
+    /// What an issuer of tokens publishes.
+    pub public: Option<SocketAddr>,
 }
 
 /// Bound listeners, not yet serving.
@@ -59,6 +63,7 @@ pub struct Server {
     front: Arc<Front>,
     ops_router: Router,
     break_glass: Option<BreakGlass>,
+    public: Option<Public>,
     drain_max: Duration,
 }
 
@@ -77,7 +82,9 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let api = bind(listen.api, "listen.api").await?;
         let ops = bind(listen.ops, "listen.ops").await?;
-        let addresses = Addresses { api: api.local_addr()?, ops: ops.local_addr()? };
+        let public = Public::bind(listen, limits, &identity, &broker, &metrics).await?;
+        let addresses =
+            Addresses { api: api.local_addr()?, ops: ops.local_addr()?, public: public.as_ref().map(Public::address) };
         let handlers = handlers(limits, &broker);
         let break_glass = match break_glass {
             Some(path) => Some(BreakGlass::bind(path, handlers.clone(), &identity, &broker, &metrics).await?),
@@ -89,7 +96,7 @@ impl Server {
         let front = Arc::new(Front::new(limits, identity, broker, metrics, router));
         // The other half is for what the broker itself has under way.
         let drain_max = Duration::from_millis(limits.shutdown_milliseconds_max) / 2;
-        Ok(Self { api, ops, addresses, front, ops_router, break_glass, drain_max })
+        Ok(Self { api, ops, addresses, front, ops_router, break_glass, public, drain_max })
     }
 
     /// Where it listens.
@@ -108,7 +115,12 @@ impl Server {
                 break_glass.run(stopped.clone(), self.drain_max).await;
             }
         };
-        tokio::join!(accept::run(self.api, self.front, stopped.clone(), self.drain_max), by_socket);
+        let in_public = async {
+            if let Some(public) = self.public {
+                public.run(stopped.clone(), self.drain_max).await;
+            }
+        };
+        tokio::join!(accept::run(self.api, self.front, stopped.clone(), self.drain_max), by_socket, in_public);
         // Health is told to the end.
         ops.abort();
         Ok(())

@@ -68,6 +68,12 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "no-such-path", "No such path", detail)
     }
 
+    /// 404: no tokens are issued here.
+    pub(super) fn no_issuer() -> Self {
+        let detail = "no tokens are issued: the configuration has no [token] with an issuer, or there is no key yet";
+        Self::new(StatusCode::NOT_FOUND, "no-issuer", "No issuer", detail)
+    }
+
     /// 405.
     pub(super) fn method_not_allowed(allow: &'static str) -> Self {
         let detail = format!("this path takes {allow}");

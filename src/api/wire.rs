@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::domain::lease::{Lease, State};
 use crate::domain::role::Role;
 use crate::domain::ttl::written;
-use crate::lease::Order;
+use crate::lease::{KeyLine, Order};
 
 /// A lease as callers see it.
 pub(super) fn lease(lease: Lease) -> wire::Lease {
@@ -44,6 +44,18 @@ pub(super) fn order(order: Order) -> wire::OrderResponse {
         left: order.left,
         finished_at: order.finished_at.map(|t| t.to_string()),
     }
+}
+
+/// Signing keys as callers see them.
+pub(super) fn keys(keys: Vec<KeyLine>) -> wire::TokenKeyList {
+    let key = |key: KeyLine| wire::TokenKey {
+        algorithm: key.algorithm.as_str().to_owned(),
+        generation: key.generation,
+        kid: key.kid,
+        state: key.state.to_owned(),
+        made_at: key.made_at.to_string(),
+    };
+    wire::TokenKeyList { keys: keys.into_iter().map(key).collect() }
 }
 
 /// A role as callers see it.

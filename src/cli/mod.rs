@@ -25,6 +25,7 @@ mod seal;
 mod serve;
 mod store;
 mod target;
+mod token;
 mod value;
 
 use clap::{Parser, Subcommand};
@@ -78,6 +79,9 @@ enum Command {
     /// Change the key by which what must be kept is sealed.
     #[command(subcommand)]
     Seal(seal::SealCommand),
+    /// See and change the keys that sign tokens.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Verify and follow the audit log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -110,6 +114,7 @@ impl Cli {
             Command::Target(command) => target::run(command, output).await,
             Command::Store(command) => store::run(command, output).await,
             Command::Seal(command) => seal::run(command, output).await,
+            Command::Token(command) => token::run(command, output).await,
             Command::Audit(command) => audit::run(command, output).await,
             Command::Identity(command) => identity::run(command, output).await,
             Command::Completions(args) => completions::run(&args),

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
-use leasehold_identity::IdentityConfig;
+use leasehold_identity::{ClientCert, IdentityConfig};
 use leasehold_pglink::{Address, Tls};
 use leasehold_sdk::{ClusterName, Engine, EngineKind, SecretSource};
 use serde::{Deserialize, Serialize};
@@ -169,7 +169,7 @@ impl Parts {
     fn read(root: Section<'_>, kinds: &[Box<dyn EngineKind>], instance: &str, base: &Path) -> Option<Self> {
         let broker = server::broker(&root, base);
         let data_dir = broker.as_ref().map(|b| b.data_dir.as_path());
-        let listen = server::listen(&root);
+        let listen = server::listen(&root, base);
         let identity = identity::identity(&root, base, data_dir);
         let store = store::store(&root, base, data_dir);
         let seal = seal::seal(&root, base);
@@ -237,6 +237,17 @@ pub struct Listen {
     pub api_url: Option<String>,
     /// Health and metrics, plain HTTP.
     pub ops: SocketAddr,
+    /// What an issuer of tokens publishes, without client certificates.
+    pub public: Option<PublicListen>,
+}
+
+/// The public listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicListen {
+    /// Where.
+    pub address: SocketAddr,
+    /// The certificate that it shows; the broker's SVID unless there is one.
+    pub tls: Option<ClientCert>,
 }
 
 /// `[store]`.

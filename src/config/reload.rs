@@ -123,6 +123,7 @@ pub fn needs_restart(running: &Config, next: &Config) -> Result<(), ConfigErrors
         ("broker.data_dir", running.broker.data_dir != next.broker.data_dir),
         ("listen.api", running.listen.api != next.listen.api),
         ("listen.ops", running.listen.ops != next.listen.ops),
+        ("listen.public", running.listen.public != next.listen.public),
         ("identity", running.identity != next.identity),
         ("store", running.store != next.store),
         ("break_glass", running.break_glass != next.break_glass),

@@ -121,14 +121,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Refuses `key` with the reason that a later version will know it: to ignore it would be to promise it.
-    pub(crate) fn later(&self, key: &'static str, what: &str) {
-        self.asked.borrow_mut().push(key);
-        if self.has(key) {
-            self.wrong(key, format!("{what} is not supported by this version yet; remove the key"));
-        }
-    }
-
     pub(crate) fn string(&self, key: &'static str) -> Option<Field<'a, &'a str>> {
         self.field(key, "a string", DeValue::as_str)
     }

@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use leasehold_identity::ClientCert;
 use toml::de::DeValue;
 
 use super::section::{Field, Section, check_name, unknown};
-use super::{BrokerConfig, Listen, value};
+use super::{BrokerConfig, Listen, PublicListen, value};
 use crate::limits::{self, LimitError, Limits};
 
 const API_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8443);
@@ -37,10 +38,9 @@ fn zones(section: &Section<'_>) -> Option<Option<Vec<String>>> {
     Some(Some(names?))
 }
 
-pub(super) fn listen(root: &Section<'_>) -> Option<Listen> {
+pub(super) fn listen(root: &Section<'_>, base: &Path) -> Option<Listen> {
     let section = root.section_or_empty("listen");
-    section.later("public", "the public listener");
-    section.later("public_tls", "the public listener");
+    let public = public(&section, base);
     let api = address(&section, "api", API_DEFAULT);
     let ops = address(&section, "ops", OPS_DEFAULT);
     let exposed = section.flag("ops_exposed").unwrap_or(false);
@@ -53,7 +53,30 @@ pub(super) fn listen(root: &Section<'_>) -> Option<Listen> {
     }
     let api_url = section.string("api_url").map(|f| f.read(|url| https_url(url)));
     section.finish();
-    Some(Listen { api: api?, api_url: api_url.map_or(Some(None), |url| url.map(Some))?, ops: ops? })
+    Some(Listen { api: api?, api_url: api_url.map_or(Some(None), |url| url.map(Some))?, ops: ops?, public: public? })
+}
+
+/// `Some(None)`: there is none.
+fn public(section: &Section<'_>, base: &Path) -> Option<Option<PublicListen>> {
+    let tls = match section.section("public_tls") {
+        None if section.has("public_tls") => return None,
+        None => None,
+        Some(files) => {
+            files.require("cert", "a certificate in PEM, leaf first");
+            files.require("key", "its key in PEM");
+            let (cert, key) = (files.path("cert", base), files.path("key", base));
+            files.finish();
+            Some(ClientCert { cert: cert?, key: key? })
+        }
+    };
+    if !section.has("public") {
+        if tls.is_some() {
+            section.wrong("public_tls", "means something with public = \"ADDRESS:PORT\" only");
+        }
+        return Some(None);
+    }
+    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+    Some(Some(PublicListen { address: address(section, "public", any)?, tls }))
 }
 
 fn address(section: &Section<'_>, key: &'static str, default: SocketAddr) -> Option<SocketAddr> {

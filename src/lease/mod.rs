@@ -53,6 +53,8 @@ pub use tokens::{TokenAsk, TokenRefused};
 
 /// An order to end many leases, as it stands.
 pub use crate::store::Order;
+/// One signing key, for people.
+pub use crate::token::KeyLine;
 
 use crate::audit::{AuditLog, HandshakeGate};
 use crate::config::Config;

@@ -39,6 +39,8 @@ pub(super) struct InForce {
     /// All whose signatures verifiers take.
     pub(super) published: Vec<Arc<TokenKey>>,
     pub(super) documents: Documents,
+    /// How long verifiers may keep them.
+    pub(super) keys_fresh: Duration,
     pub(super) lines: Vec<KeyLine>,
 }
 
@@ -77,7 +79,7 @@ impl Issuer {
     }
 
     /// A status list as a signed token; `None`: there is no such list, or no key.
-    pub fn status_list(&self, list: &str) -> Option<Arc<str>> {
+    pub(super) fn status_list(&self, list: &str) -> Option<Arc<str>> {
         let in_force = self.in_force.load_full()?;
         let key = in_force.signing.get(&JwtAlgorithm::Es256)?;
         match self.lists.document(&in_force.issuer, list, key)? {
@@ -90,7 +92,7 @@ impl Issuer {
     }
 
     /// The addresses of all status lists (Token Status List section 9).
-    pub fn status_lists(&self) -> Option<Vec<String>> {
+    pub(super) fn status_lists(&self) -> Option<Vec<String>> {
         let issuer = self.in_force.load_full()?.issuer.clone();
         Some(self.lists.names().into_iter().map(|name| format!("{issuer}/oauth2/status/{name}")).collect())
     }

@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 use super::discovery::{Addresses, Documents};
 use super::issuer::{InForce, Issuer};
 use super::key::{self, KeyError, TokenKey};
+use super::published::keys_fresh;
 use super::schedule::{self, Generation, Rules};
 use super::{LIFE_MAX, TokenConfig};
 use crate::seal::{KeyRing, Place, SealError};
@@ -140,7 +141,8 @@ impl Keeper {
             }
         }
         let documents = Documents::of(config, addresses, &published);
-        self.issuer.put(InForce { issuer: config.issuer.clone(), signing, published, documents, lines });
+        let (issuer, keys_fresh) = (config.issuer.clone(), keys_fresh(config));
+        self.issuer.put(InForce { issuer, signing, published, documents, keys_fresh, lines });
         Ok(wrong)
     }
 

@@ -9,8 +9,11 @@ mod issuer;
 mod keeper;
 mod key;
 mod own;
+mod published;
 mod schedule;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -18,6 +21,7 @@ pub use discovery::{Addresses, Documents};
 pub use issuer::Issuer;
 pub use keeper::{Keeper, KeeperError, KeyLine};
 pub use own::{OwnToken, algorithm};
+pub use published::Published;
 
 /// Longest life of a token: keys are published this long after their last signature.
 pub const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);

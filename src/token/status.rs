@@ -190,6 +190,16 @@ impl List {
     }
 }
 
+/// The places that are set in a document.
+#[cfg(test)]
+pub(super) fn set_in(document: &str) -> Vec<u32> {
+    let decode = |text: &str| data_encoding::BASE64URL_NOPAD.decode(text.as_bytes()).unwrap();
+    let claims: Value = serde_json::from_slice(&decode(document.split('.').nth(1).unwrap())).unwrap();
+    let packed = decode(claims["status_list"]["lst"].as_str().unwrap());
+    let bytes = miniz_oxide::inflate::decompress_to_vec_zlib(&packed).unwrap();
+    (0..PLACES).filter(|place| bytes[*place as usize / 8] >> (place % 8) & 1 == 1).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use leasehold_sdk::JwtAlgorithm;
@@ -210,17 +220,6 @@ mod tests {
 
     fn key() -> TokenKey {
         TokenKey::read(JwtAlgorithm::Es256, &make(JwtAlgorithm::Es256).unwrap(), String::new()).unwrap()
-    }
-
-    /// The places that are set in a document.
-    fn set(document: &str) -> Vec<u32> {
-        let payload = document.split('.').nth(1).unwrap();
-        let claims: Value =
-            serde_json::from_slice(&data_encoding::BASE64URL_NOPAD.decode(payload.as_bytes()).unwrap()).unwrap();
-        let packed = claims["status_list"]["lst"].as_str().unwrap();
-        let bytes = data_encoding::BASE64URL_NOPAD.decode(packed.as_bytes()).unwrap();
-        let bytes = miniz_oxide::inflate::decompress_to_vec_zlib(&bytes).unwrap();
-        (0..PLACES).filter(|place| bytes[*place as usize / 8] >> (place % 8) & 1 == 1).collect()
     }
 
     #[tokio::test]
@@ -254,13 +253,13 @@ mod tests {
         one.keep(&store, now).await.unwrap();
         let (gone, stays) = (one.slot().unwrap(), one.slot().unwrap());
         let document = |lists: &StatusLists| lists.document("https://i", &gone.list, &key).map(|d| d.unwrap());
-        assert_eq!(set(&document(&one).unwrap()), Vec::<u32>::new());
+        assert_eq!(set_in(&document(&one).unwrap()), Vec::<u32>::new());
         assert!(document(&other).is_none() && one.document("https://i", "x", &key).is_none());
         let until = now.plus(Duration::from_secs(60));
         one.withdraw(&store, &[Withdrawal { slot: gone.clone(), until }]).await.unwrap();
         other.keep(&store, now).await.unwrap();
         for lists in [&one, &other] {
-            assert_eq!(set(&document(lists).unwrap()), [gone.index]);
+            assert_eq!(set_in(&document(lists).unwrap()), [gone.index]);
         }
         // Asked again and again, nothing is signed.
         assert_eq!(document(&one), document(&one));

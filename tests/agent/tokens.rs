@@ -1,16 +1,17 @@
 //! Tokens that a service is supplied with: fetched anew when its certificate changes, with a lease and without.
 
+use std::time::Duration;
+
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use leasehold_client::wire::{Credential, Supplied};
 use leasehold_identity::Identity;
 use leasehold_testkit::{Broker, PgFixture, Svid, distribution, wait_until};
 use secrecy::ExposeSecret;
 use serde_json::Value;
-use std::time::Duration;
 
 use super::process::{AgentProcess, read};
 use super::running::lease;
-use crate::stage::{BILLING, OPERATOR, Rights, SOON, Stage, end};
+use crate::stage::{BILLING, OPERATOR, Rights, SOON, Stage};
 
 const FILES: &str = r#"
 [credentials.payments]
@@ -87,7 +88,7 @@ async fn a_bound_token_is_fetched_anew_the_moment_the_certificate_changes() {
     assert!(life(token(&first)) == Some(600) && life(token(&second)) <= Some(300), "none outlives its certificate");
     wait_until(SOON, "its file", || async { read(&agent.path("secrets/token")) == token(&second) }).await;
     let over = stage.over(&broker, &lease(&first).id).await;
-    assert_eq!(end(&over), ("revoked", Some("caller")), "the hook has acknowledged the second");
+    assert_eq!(over.ended_by.as_deref(), Some("caller"), "the hook has acknowledged the second");
 
     // The one without a lease lives for seconds, and there is always one.
     let quick = agent.first("quick").await;
@@ -100,8 +101,7 @@ async fn a_bound_token_is_fetched_anew_the_moment_the_certificate_changes() {
     })
     .await;
     assert!(agent.terminate().await.success());
-    let over = stage.over(&broker, &lease(&second).id).await;
-    assert_eq!(end(&over), ("revoked", Some("caller")));
+    assert_eq!(stage.over(&broker, &lease(&second).id).await.ended_by.as_deref(), Some("caller"));
     stage.quiet(&broker).await;
 }
 
@@ -142,7 +142,8 @@ async fn commands_hand_tokens_on() {
     let parts: Vec<_> = printed.split('|').collect();
     assert!(parts.len() == 3 && parts[0] == "payments:read payments:write", "{printed} {why}");
     assert_eq!(bound_to(parts[2]), shown(&svid));
-    assert_eq!(end(&stage.over(&broker, parts[1]).await), ("revoked", Some("caller")), "when the program ended");
+    let over = stage.over(&broker, parts[1]).await;
+    assert_eq!(over.ended_by.as_deref(), Some("caller"), "when the program ended");
     stage.over(&broker, id).await;
     stage.quiet(&broker).await;
 }

@@ -45,7 +45,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("comfy_table", &[CLI]),
     ("jsonwebtoken", &["src/token/", CLIENT, BENCHES, TESTS]),
     // Status lists are packed there and unpacked here.
-    ("miniz_oxide", &["src/token/", CLIENT]),
+    ("miniz_oxide", &["src/token/", CLIENT, TESTS]),
     ("axum", &[API, AGENT, FORWARD_AUTH, CONNECTIONS, TELEMETRY]),
     ("hyper", &[IDENTITY, API, CONNECTIONS, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),
     ("hyper_util", &[IDENTITY, API, CONNECTIONS, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),

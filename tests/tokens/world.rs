@@ -1,7 +1,7 @@
 //! A broker that issues tokens for two services, and ways to ask it.
 
 use data_encoding::BASE64URL_NOPAD;
-use leasehold_testkit::TestCa;
+use leasehold_testkit::{ConfigFile, TestCa};
 use serde_json::Value;
 
 use crate::ground::{Answer, Line};
@@ -11,6 +11,9 @@ use crate::rig::{Ground, Rig};
 pub const PAYMENTS: &str = "https://payments.example.org";
 /// Whom payments itself calls.
 pub const LEDGER: &str = "https://ledger.example.org";
+
+/// The issuer.
+pub const ISSUER: &str = "https://leasehold.example.org";
 
 /// The service that pays.
 pub const SHOP: &str = "/ns/shop/sa/web";
@@ -129,17 +132,23 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        Self::with("").await
+        Self::with(|config| config).await
     }
 
-    /// With further lines of the configuration.
-    pub async fn with(lines: &str) -> Self {
+    /// With a public listener, and these lines of `[limits]`.
+    pub async fn in_public(limits: &[(&str, u64)]) -> Self {
+        let with_limits = |config: ConfigFile| limits.iter().fold(config, |config, (key, n)| config.limit(key, *n));
+        Self::with(|config| with_limits(config.listen("public = \"127.0.0.1:0\""))).await
+    }
+
+    /// With a change to the configuration.
+    pub async fn with(change: impl FnOnce(ConfigFile) -> ConfigFile) -> Self {
         let (ground, partner) = (Ground::new().await, TestCa::new("partner.example"));
         std::fs::write(ground.dir().join("partner.pem"), partner.bundle_pem()).expect("write the partner's bundle");
         let key = ground.dir().join("seal.key").display().to_string();
         let config = ground.config().bundle("partner.example", "partner.pem");
-        let config = config.table("[seal]", &format!("key = {{ file = \"{key}\" }}\n{CONFIG}\n{lines}"));
-        Self { rig: ground.start(config).await, partner }
+        let config = config.table("[seal]", &format!("key = {{ file = \"{key}\" }}\n{CONFIG}"));
+        Self { rig: ground.start(change(config)).await, partner }
     }
 
     /// Sends a form as this workload.

@@ -12,9 +12,9 @@ use crate::transport::{Call, Transport};
 use crate::way::Way;
 use crate::wire::{
     BlockList, BlockRequest, BlockResponse, BrokerList, CredentialMembers, DecisionRequest, DecisionResponse,
-    ForgetResponse, Lease, LeaseList, LeaseQuery, LeaseResponse, MintRequest, MintResponse, OrderResponse,
-    ReconcileRequest, ReconcileResponse, RenewRequest, RevokeManyRequest, RevokeManyResponse, RoleList,
-    RotateAdminRequest, RotateAdminResponse, RotateSealResponse,
+    ForgetResponse, IssuerDocuments, Lease, LeaseList, LeaseQuery, LeaseResponse, MintRequest, MintResponse,
+    OrderResponse, ReconcileRequest, ReconcileResponse, RenewRequest, RevokeManyRequest, RevokeManyResponse, RoleList,
+    RotateAdminRequest, RotateAdminResponse, RotateKeyRequest, RotateSealResponse, TokenKeyList,
 };
 use crate::{ClientConfig, ClientError};
 
@@ -236,6 +236,30 @@ impl Client {
     pub async fn rotate_seal(&self) -> Result<RotateSealResponse, ClientError> {
         let call = Call::post("/v1/seal/rotate".into(), None::<&()>);
         self.transport.call(call.and_wait(RECONCILE_TIME_MAX)).await?.json()
+    }
+
+    /// The signing keys of the issuer.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn token_keys(&self) -> Result<TokenKeyList, ClientError> {
+        self.transport.call(Call::get("/v1/token/keys".into())).await?.json()
+    }
+
+    /// Makes other signing keys.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn rotate_token_keys(&self, ask: &RotateKeyRequest) -> Result<TokenKeyList, ClientError> {
+        self.transport.call(Call::post("/v1/token/rotate-key".into(), Some(ask))).await?.json()
+    }
+
+    /// What the issuer publishes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn issuer_documents(&self) -> Result<IssuerDocuments, ClientError> {
+        self.transport.call(Call::get("/v1/token/discovery".into())).await?.json()
     }
 
     /// Closes the leases of a target that is gone for good.

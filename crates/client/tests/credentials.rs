@@ -176,3 +176,28 @@ async fn a_token_without_a_lease_is_fetched_again_before_its_end_and_nobody_is_a
     assert!(kept.retire(2).await.is_empty() && kept.close(Ending::Revoke).await.is_empty());
     assert!(server.asked().iter().all(|line| line.starts_with("POST /v1/credentials/r")), "{:?}", server.asked());
 }
+
+#[tokio::test]
+async fn one_that_cannot_follow_the_certificate_is_cause_for_alarm() {
+    let minted = AtomicUsize::new(0);
+    let server = Server::start_knowing(move |asked, shown| match minted.load(Ordering::SeqCst) {
+        1 if asked.starts_with("POST") => {
+            minted.store(2, Ordering::SeqCst);
+            answer(
+                503,
+                r#"{"type": "x", "title": "x", "status": 503, "detail": "the store is away", "request_id": "r"}"#,
+            )
+        }
+        _ => respond(asked, shown, Bound::Shown, true, &minted),
+    })
+    .await;
+    let (kept, identity) = keep(&server, Wanted::role("r"));
+    kept.ready().await.unwrap();
+    let well = kept.health();
+    server.rotate("billing", &identity);
+    let health = tokio::time::timeout(SOON, kept.health_changed(&well)).await.expect("a try that fails");
+    assert!(health.alarm && health.last_error.is_some_and(|why| why.contains("the store is away")));
+    let second = next(&kept, 1).await;
+    assert_eq!(Some(bound_to(&second)), identity.svid_sha256());
+    assert!(!kept.health().alarm);
+}

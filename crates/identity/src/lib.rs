@@ -47,6 +47,7 @@ pub use inspect::{CertReport, InspectError, inspect, inspect_der, single_from_pe
 pub use peer::{Peer, fingerprint};
 pub use status::{DomainStatus, IdentityStatus};
 pub use tls::{
-    Acceptor, AnonymousConnector, AnonymousError, ClientCert, Connector, HostTls, HostTlsError, ServerBundle,
+    Acceptor, AnonymousConnector, AnonymousError, ClientCert, Connector, HostTls, HostTlsError, PublicAcceptor,
+    ServerBundle,
 };
 pub use workload::{AddressError, WorkloadApi};

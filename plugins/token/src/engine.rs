@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use leasehold_sdk::{
-    AccountName, Credential, Engine, EngineError, Finding, Fingerprint, Host, JwtAlgorithm, Listing, Mark, MintOrder,
-    Minted, Plan, PlanRequest, RenewOrder, Revocable, RevokeOrder, RoleContext, RoleSettings, SettingError, Settings,
-    Throughput, TokenCredential, TokenTarget, clock,
+    AccountName, ClusterName, Credential, Engine, EngineError, Finding, Fingerprint, Host, JwtAlgorithm, Listing, Mark,
+    MintOrder, Minted, Plan, PlanRequest, RenewOrder, Revocable, RevokeOrder, RoleContext, RoleSettings, SettingError,
+    Settings, Throughput, TokenCredential, TokenTarget, clock,
 };
 
 use crate::plan::{self, Body};
@@ -20,23 +20,35 @@ const THROUGHPUT: Throughput =
 
 pub(crate) struct TokenEngine {
     config: TargetConfig,
+    cluster: ClusterName,
     host: Arc<dyn Host>,
 }
 
 impl TokenEngine {
-    pub(crate) fn new(config: TargetConfig, host: Arc<dyn Host>) -> Self {
-        Self { config, host }
+    pub(crate) fn new(config: TargetConfig, cluster: ClusterName, host: Arc<dyn Host>) -> Self {
+        Self { config, cluster, host }
     }
 
     fn here(&self) -> Fingerprint {
         Fingerprint(format!("token:{}", self.config.audience))
     }
 
+    /// Whether a plan is one of this target's: a row may have been edited (law 10).
+    fn is_ours(&self, plan: &Plan) -> Result<(), EngineError> {
+        let here = self.here();
+        if plan.fingerprint != here {
+            let why = format!("the token was planned for {:?}, and this is {:?}", plan.fingerprint.0, here.0);
+            return Err(EngineError::refused(why));
+        }
+        if *plan.account.cluster() != self.cluster {
+            return Err(EngineError::refused(format!("{} is the name of another cluster", plan.account)));
+        }
+        Ok(())
+    }
+
     async fn sign(&self, order: &MintOrder) -> Result<Minted, EngineError> {
         let now = clock::wall();
-        if order.plan.fingerprint != self.here() {
-            return Err(EngineError::refused("the token was planned for another audience"));
-        }
+        self.is_ours(&order.plan)?;
         // Past its deadline nobody waits for it any more.
         if now > order.deadline || order.expires_at <= now {
             return Err(EngineError::refused("the time in which it had to be signed is over"));
@@ -95,9 +107,12 @@ impl Engine for TokenEngine {
     /// Whoever asks the broker is told by the state of the lease; here those are told who look at status lists.
     async fn revoke(&self, orders: &[RevokeOrder]) -> Vec<Result<(), EngineError>> {
         let now = clock::wall();
-        let ended: Vec<_> = orders.iter().filter_map(plan::withdrawal).filter(|ended| ended.until > now).collect();
+        let ours = |order: &RevokeOrder| self.is_ours(&order.plan).and_then(|()| plan::withdrawal(order));
+        let ends: Vec<_> = orders.iter().map(ours).collect();
+        let ended: Vec<_> = ends.iter().flatten().flatten().filter(|ended| ended.until > now).cloned().collect();
         let told = if ended.is_empty() { Ok(()) } else { self.host.withdraw(&ended).await };
-        orders.iter().map(|_| told.clone()).collect()
+        // What is signed after this is ended already, so that nothing has to wait for the deadline of its mint (law 3).
+        ends.into_iter().map(|end| end.and_then(|_| told.clone())).collect()
     }
 
     async fn list(&self, _: &Mark, _: Option<&str>, _: usize) -> Result<Listing, EngineError> {

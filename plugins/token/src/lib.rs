@@ -40,7 +40,7 @@ impl EngineKind for Token {
         "token"
     }
 
-    fn target(&self, _: TargetContext, settings: Settings) -> Result<Arc<dyn Engine>, SettingError> {
-        Ok(Arc::new(TokenEngine::new(TargetConfig::read(settings)?, self.host.clone())))
+    fn target(&self, context: TargetContext, settings: Settings) -> Result<Arc<dyn Engine>, SettingError> {
+        Ok(Arc::new(TokenEngine::new(TargetConfig::read(settings)?, context.cluster, self.host.clone())))
     }
 }

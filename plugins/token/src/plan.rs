@@ -158,11 +158,14 @@ pub(crate) fn receipt(order: &MintOrder) -> Receipt {
 }
 
 /// Where its end is told, and until when; `None`: nowhere.
-pub(crate) fn withdrawal(order: &RevokeOrder) -> Option<Withdrawal> {
-    let slot = Body::of(&order.plan).ok()?.slot?;
+///
+/// # Errors
+/// When the plan is not ours.
+pub(crate) fn withdrawal(order: &RevokeOrder) -> Result<Option<Withdrawal>, EngineError> {
+    let Some(slot) = Body::of(&order.plan)?.slot else { return Ok(None) };
     let known = order.receipt.as_ref().and_then(|receipt| receipt.0.get("exp")?.as_i64());
     let until = known.map_or_else(|| order.mint_deadline.plus(LIFE_MAX), Timestamp::from_unix_ms);
-    Some(Withdrawal { slot, until })
+    Ok(Some(Withdrawal { slot, until }))
 }
 
 /// RFC 7519 section 2: `NumericDate`. Cut, so that a token never ends later than its lease.

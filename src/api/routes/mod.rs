@@ -11,6 +11,7 @@ mod reconcile;
 mod roles;
 mod seal;
 mod targets;
+mod token;
 
 use std::sync::Arc;
 
@@ -119,6 +120,9 @@ fn table() -> Vec<Row> {
         posted("/v1/targets/{target}/forget", Grant, targets::forget),
         posted("/v1/targets/{target}/rotate-admin", Grant, targets::rotate_admin),
         posted("/v1/seal/rotate", Grant, seal::rotate),
+        posted("/v1/token/rotate-key", Grant, token::rotate_key),
+        got("/v1/token/keys", Grant, token::keys),
+        got("/v1/token/discovery", Nothing, token::discovery),
         got("/v1/brokers", Grant, brokers::list),
         got("/v1/blocks", Grant, blocks::list),
         (Method::PUT, "/v1/blocks", Grant, put(blocks::block)),

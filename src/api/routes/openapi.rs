@@ -10,6 +10,8 @@ use utoipa::openapi::{
     ContentBuilder, HttpMethod, PathItem, Ref, RefOr, Required, Response, ResponseBuilder, ResponsesBuilder,
 };
 
+use super::oauth2::schema;
+
 /// The document.
 pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
     Json(build())
@@ -41,12 +43,20 @@ pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
         wire::RotateAdminRequest,
         wire::RotateAdminResponse,
         wire::RotateSealResponse,
+        wire::RotateKeyRequest,
+        wire::TokenKeyList,
+        wire::IssuerDocuments,
         wire::BrokerList,
         wire::BlockList,
         wire::BlockRequest,
         wire::BlockResponse,
         wire::RoleList,
         wire::Problem,
+        schema::OauthTokenRequest,
+        schema::OauthTokenResponse,
+        schema::OauthShownToken,
+        schema::OauthIntrospection,
+        schema::OauthError,
     ))
 )]
 struct Described;
@@ -60,13 +70,24 @@ struct Call {
     body: Option<(&'static str, bool)>,
     good: &'static [(&'static str, &'static str, &'static str)],
     refusals: &'static [&'static str],
+    /// As OAuth 2.0 has it: a form, and errors in its words.
+    oauth: bool,
 }
 
 const LEASE: &str = "LeaseResponse";
 
 fn calls() -> Vec<Call> {
     use HttpMethod::{Delete, Get, Post, Put};
-    let call = |method, path, summary| Call { path, method, summary, query: &[], body: None, good: &[], refusals: &[] };
+    let call = |method, path, summary| Call {
+        path,
+        method,
+        summary,
+        query: &[],
+        body: None,
+        good: &[],
+        refusals: &[],
+        oauth: false,
+    };
     vec![
         Call {
             body: Some(("MintRequest", false)),
@@ -154,6 +175,22 @@ fn calls() -> Vec<Call> {
             ..call(Post, "/v1/seal/rotate", "Seal every secret that is kept by the current key")
         },
         Call {
+            body: Some(("RotateKeyRequest", false)),
+            good: &[("200", "The keys there are then", "TokenKeyList")],
+            refusals: &["400", "403", "503"],
+            ..call(Post, "/v1/token/rotate-key", "Make other signing keys")
+        },
+        Call {
+            good: &[("200", "The keys", "TokenKeyList")],
+            refusals: &["403", "503"],
+            ..call(Get, "/v1/token/keys", "The signing keys of the issuer")
+        },
+        Call {
+            good: &[("200", "Discovery and key set", "IssuerDocuments")],
+            refusals: &["404"],
+            ..call(Get, "/v1/token/discovery", "What the issuer publishes")
+        },
+        Call {
             good: &[("200", "The brokers of the store", "BrokerList")],
             refusals: &["403", "503"],
             ..call(Get, "/v1/brokers", "Who works on the store")
@@ -176,6 +213,24 @@ fn calls() -> Vec<Call> {
             ..call(Delete, "/v1/blocks", "Lift a block")
         },
         call(Get, "/v1/openapi.json", "This document"),
+        Call {
+            body: Some(("OauthTokenRequest", true)),
+            good: &[("200", "A token, told once", "OauthTokenResponse")],
+            oauth: true,
+            ..call(Post, "/oauth2/token", "Ask for a token by audience and scopes, or exchange one")
+        },
+        Call {
+            body: Some(("OauthShownToken", true)),
+            good: &[("200", "Whether it is good", "OauthIntrospection")],
+            oauth: true,
+            ..call(Post, "/oauth2/introspect", "Whether a token is good, for those whom it concerns")
+        },
+        Call {
+            body: Some(("OauthShownToken", true)),
+            good: &[("200", "It is ended, or was none", "OauthIntrospection")],
+            oauth: true,
+            ..call(Post, "/oauth2/revoke", "End a token")
+        },
     ]
 }
 
@@ -198,7 +253,8 @@ fn operation(call: &Call) -> OperationBuilder {
         operation = operation.parameter(parameter(name, ParameterIn::Query, Required::False, Some(what)));
     }
     if let Some((schema, required)) = call.body {
-        operation = operation.request_body(Some(body(schema, required)));
+        let kind = if call.oauth { "application/x-www-form-urlencoded" } else { "application/json" };
+        operation = operation.request_body(Some(body(schema, required, kind)));
     }
     let mut responses = ResponsesBuilder::new();
     for (status, what, schema) in call.good {
@@ -210,7 +266,11 @@ fn operation(call: &Call) -> OperationBuilder {
     // What any call may meet: an SVID that ended, a limit, a broker that is busy; and whatever has a body, a bad one.
     let with_body: &[&str] = if call.body.is_some() { &["400", "408", "413", "415"] } else { &[] };
     for status in call.refusals.iter().chain(&["401", "429", "503"]).chain(with_body) {
-        responses = responses.response(*status, answer("Refused", "Problem", "application/problem+json"));
+        let (schema, kind) = match call.oauth {
+            true => ("OauthError", "application/json"),
+            false => ("Problem", "application/problem+json"),
+        };
+        responses = responses.response(*status, answer("Refused", schema, kind));
     }
     operation.responses(responses.build())
 }
@@ -226,10 +286,10 @@ fn parameter(name: &str, place: ParameterIn, required: Required, what: Option<&s
         .build()
 }
 
-fn body(schema: &str, required: bool) -> RequestBody {
+fn body(schema: &str, required: bool, kind: &str) -> RequestBody {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
     let required = if required { Required::True } else { Required::False };
-    RequestBodyBuilder::new().content("application/json", content).required(Some(required)).build()
+    RequestBodyBuilder::new().content(kind, content).required(Some(required)).build()
 }
 
 fn answer(what: &str, schema: &str, kind: &str) -> Response {

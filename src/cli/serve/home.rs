@@ -69,7 +69,11 @@ fn id(dir: &Path) -> anyhow::Result<String> {
 /// Where the broker really listens, for whoever started it with port 0.
 pub(super) fn write_addresses(data_dir: &Path, addresses: &api::Addresses) -> anyhow::Result<()> {
     let file = data_dir.join("addresses.json");
-    let text = serde_json::json!({ "api": addresses.api.to_string(), "ops": addresses.ops.to_string() }).to_string();
+    let mut text = serde_json::json!({ "api": addresses.api.to_string(), "ops": addresses.ops.to_string() });
+    if let Some(public) = addresses.public {
+        text["public"] = public.to_string().into();
+    }
+    let text = text.to_string();
     let fresh = data_dir.join(".addresses.json.new");
     std::fs::write(&fresh, text)
         .and_then(|()| std::fs::rename(&fresh, &file))

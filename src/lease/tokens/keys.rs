@@ -14,7 +14,7 @@ use crate::audit::Event;
 use crate::config::Config;
 use crate::domain::caller::Caller;
 use crate::domain::grant::Action;
-use crate::token::{Addresses, KeeperError, KeyLine};
+use crate::token::{Addresses, KeeperError, KeyLine, Published};
 
 /// Another broker's new key must be known here before verifiers can meet its signature.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -58,6 +58,22 @@ impl Broker {
             }
         }
         Ok(())
+    }
+
+    /// What the issuer publishes at this path.
+    pub fn public_document(&self, path: &str) -> Option<Published> {
+        self.current().config.token.as_ref()?;
+        self.issuer.published(path)
+    }
+
+    /// The signing keys.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn token_keys(&self, caller: &Caller, request: &RequestId) -> Result<Vec<KeyLine>, Failure> {
+        let rules = self.current().config.rules.clone();
+        self.authorize(&rules, caller, request, Deed::on_broker(Action::Read)).await?;
+        Ok(self.issuer.keys())
     }
 
     /// Makes other signing keys now. In an emergency they sign at once and all before them are gone.

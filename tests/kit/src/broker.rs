@@ -55,6 +55,8 @@ pub struct Addresses {
     pub api: SocketAddr,
     /// Plain HTTP: health and metrics.
     pub ops: SocketAddr,
+    /// TLS without client certificates: what an issuer publishes.
+    pub public: Option<SocketAddr>,
 }
 
 /// A broker that runs. Dropping it kills it, and it dies with this process.
@@ -71,7 +73,7 @@ impl Broker {
     /// When it ends or is not ready in time; then with what it logged.
     pub async fn start(options: BrokerOptions) -> Result<Self> {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let addresses = Addresses { api: nowhere, ops: nowhere };
+        let addresses = Addresses { api: nowhere, ops: nowhere, public: None };
         let mut broker = Self { options, addresses, child: None };
         broker.launch().await?;
         Ok(broker)
@@ -83,7 +85,7 @@ impl Broker {
     /// When it cannot be started or does not end in time.
     pub async fn start_refused(options: BrokerOptions) -> Result<(ExitStatus, String)> {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let addresses = Addresses { api: nowhere, ops: nowhere };
+        let addresses = Addresses { api: nowhere, ops: nowhere, public: None };
         let mut broker = Self { options, addresses, child: None };
         broker.spawn()?;
         let status = broker.wait_for_exit().await?;
@@ -300,7 +302,7 @@ impl Drop for Broker {
 fn read_addresses(path: &Path) -> Option<Addresses> {
     let json: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     let address = |key: &str| json.get(key)?.as_str()?.parse().ok();
-    Some(Addresses { api: address("api")?, ops: address("ops")? })
+    Some(Addresses { api: address("api")?, ops: address("ops")?, public: address("public") })
 }
 
 async fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {

@@ -15,6 +15,7 @@ pub struct ConfigFile {
     store_url: String,
     store_lines: String,
     broker: String,
+    listen: String,
     svid: String,
     bundles: String,
     audit: String,
@@ -33,6 +34,7 @@ impl ConfigFile {
             store_url: format!("sqlite://{}/leasehold.db", dir.display()),
             store_lines: String::new(),
             broker: String::new(),
+            listen: String::new(),
             svid: "{ cert = \"broker.pem\", key = \"broker-key.pem\" }".to_owned(),
             bundles: format!("{} = {{ file = \"bundle.pem\" }}\n", quoted(trust_domain)),
             audit: "\n[[audit]]\nfile = \"audit.jsonl\"\nrequired = true\n".to_owned(),
@@ -57,6 +59,13 @@ impl ConfigFile {
     #[must_use]
     pub fn broker(mut self, line: &str) -> Self {
         let _ = writeln!(self.broker, "{line}");
+        self
+    }
+
+    /// A line of `[listen]`, such as `public = "127.0.0.1:0"`.
+    #[must_use]
+    pub fn listen(mut self, line: &str) -> Self {
+        let _ = writeln!(self.listen, "{line}");
         self
     }
 
@@ -194,13 +203,24 @@ impl ConfigFile {
     #[must_use]
     pub fn text(&self) -> String {
         let Self {
-            cluster, trust_domain, store_url, store_lines, broker, svid, bundles, audit, limits, tables, ..
+            cluster,
+            trust_domain,
+            store_url,
+            store_lines,
+            broker,
+            listen,
+            svid,
+            bundles,
+            audit,
+            limits,
+            tables,
+            ..
         } = self;
         let (cluster, trust_domain, store_url) = (quoted(cluster), quoted(trust_domain), quoted(store_url));
         let data_dir = quoted(&self.dir.to_string_lossy());
         format!(
             "[broker]\ncluster = {cluster}\ndata_dir = {data_dir}\n{broker}\n\
-             [listen]\napi = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n\n\
+             [listen]\napi = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n{listen}\n\
              [identity]\ntrust_domain = {trust_domain}\nsvid = {svid}\n\n\
              [identity.bundles]\n{bundles}\n[store]\nurl = {store_url}\n{store_lines}{audit}\n[limits]\n{limits}{tables}"
         )

@@ -77,15 +77,13 @@ impl Keeper {
     /// to whom both are shown compare them. What is bound to nothing, or is no token, is not touched by a new certificate.
     async fn unbound(&self, held: &Held) {
         let transport = self.shared.client.transport();
-        let bound_to = held.said.as_ref().and_then(|said| said.certificate.as_deref());
-        let (Some(bound_to), Some(identity), true) = (bound_to, transport.identity(), self.shared.replaces) else {
+        let Some(identity) = transport.identity().filter(|_| self.shared.replaces) else {
             return std::future::pending().await;
         };
         // One that was fetched by a certificate and is bound to another would be so again.
-        let is_news = |present: &str| present != bound_to && self.fetched_by.as_deref() != Some(present);
-        let mut generations = identity.subscribe();
+        let is_news = || self.fetched_by.is_none() || self.fetched_by != identity.svid_sha256();
         // The sender lives as long as the identity.
-        let _ = generations.wait_for(|_| identity.svid_sha256().is_some_and(|present| is_news(&present))).await;
+        let _ = identity.subscribe().wait_for(|_| self.shared.is_outdated(held) && is_news()).await;
         let many = transport.keepers() > AT_ONCE_MAX;
         let splay = if many { SPLAY_TIME_MAX.mul_f64(own_share(held.name())) } else { Duration::ZERO };
         clock::until(self.not_before.max(clock::boot() + splay)).await;
@@ -176,6 +174,10 @@ impl Keeper {
                 tracing::error!(%role, lease = held.lease_id(), left = ?held.time_left(), %error, again_in = ?pause,
                     "the credential is near its end, and can be neither renewed nor replaced");
             }
+            Some(held) if self.shared.is_outdated(held) => {
+                tracing::error!(%role, lease = held.lease_id(), %error, again_in = ?pause,
+                    "the token is bound to a certificate that is no longer ours, and cannot be replaced");
+            }
             Some(held) => {
                 tracing::warn!(%role, lease = held.lease_id(), left = ?held.time_left(), %error, again_in = ?pause,
                     "the credential was neither renewed nor replaced; it goes on being used");
@@ -191,6 +193,13 @@ impl Keeper {
 }
 
 impl Shared {
+    /// Whether it is a token that is bound to another certificate than ours.
+    pub(super) fn is_outdated(&self, held: &Held) -> bool {
+        let bound_to = held.said.as_ref().and_then(|said| said.certificate.as_deref());
+        let Some((bound_to, identity)) = bound_to.zip(self.client.transport().identity()) else { return false };
+        identity.svid_sha256().is_some_and(|present| present != bound_to)
+    }
+
     fn put(&self, held: Held) {
         let lease = held.lease.as_ref();
         tracing::info!(role = %self.wanted.role, lease = lease.map(|lease| &lease.id), generation = held.generation,

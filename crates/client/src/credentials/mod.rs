@@ -163,7 +163,8 @@ pub struct Health {
     pub refused: bool,
     /// The lease has ended before its time (`revoked`, `expired`), and there is no other yet.
     pub ended: bool,
-    /// Four fifths of its life are over, and it was neither renewed nor replaced.
+    /// Four fifths of its life are over, and it was neither renewed nor replaced; or it is a token that is bound to a certificate
+    /// which is no longer ours, and could not be replaced.
     pub alarm: bool,
 }
 
@@ -303,7 +304,9 @@ impl Credentials {
     /// How it goes.
     pub fn health(&self) -> Health {
         let mut health = self.shared.health.borrow().clone();
-        health.alarm = self.current().is_some_and(|held| held.life.share_over(clock::boot()) >= ALARM_FROM);
+        let late = |held: &Held| held.life.share_over(clock::boot()) >= ALARM_FROM;
+        let useless = |held: &Held| health.failures > 0 && self.shared.is_outdated(held);
+        health.alarm = self.current().is_some_and(|held| late(&held) || useless(&held));
         health
     }
 

@@ -5,6 +5,7 @@ mod acceptor;
 mod anonymous;
 mod connector;
 mod host;
+mod public;
 mod verifier;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -25,6 +26,7 @@ pub use acceptor::Acceptor;
 pub use anonymous::{AnonymousConnector, AnonymousError, ServerBundle};
 pub use connector::Connector;
 pub use host::{ClientCert, HostTls, HostTlsError};
+pub use public::PublicAcceptor;
 
 use crate::chain::Bundles;
 use crate::clock::WallClock;

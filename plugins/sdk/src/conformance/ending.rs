@@ -14,12 +14,22 @@ pub(super) async fn revoking_twice_is_fine(h: &Harness<'_>) {
 /// Law 3: before the deadline of its mint, "not there" proves nothing.
 pub(super) async fn what_was_never_made_ends_after_its_deadline_only(h: &Harness<'_>) {
     let (plan, deadline) = (h.plan(), from_now(2));
+    if h.subject.ends_ahead() {
+        h.revoke_by(&plan, None, deadline).await.unwrap_or_else(|e| panic!("end {} ahead: {e}", plan.account));
+        let late = h.mint(&plan).await.expect("it is made although it is ended");
+        assert!(h.subject.login(&late.credential).await.is_err(), "what was made after its end logs in");
+        return lost_receipt(h).await;
+    }
     let answer = h.revoke_by(&plan, None, deadline).await;
     let Err(EngineError::Retry { after: Some(after), .. }) = answer else { panic!("before the deadline: {answer:?}") };
     assert!(after <= Duration::from_secs(60), "it says when to come again, not {after:?}");
     ends_in_time(h, &plan, deadline).await;
 
-    // And an account whose receipt was lost is ended as any other.
+    lost_receipt(h).await;
+}
+
+/// An account whose receipt was lost is ended as any other.
+async fn lost_receipt(h: &Harness<'_>) {
     let (plan, _) = h.made().await;
     h.end(&plan, None).await;
 }
@@ -43,6 +53,10 @@ pub(super) async fn one_bad_order_leaves_the_others(h: &Harness<'_>) {
 }
 
 pub(super) async fn a_stray_is_ended_by_its_name(h: &Harness<'_>) {
+    // Where nothing is listed, no stray is ever found.
+    if h.list(1).await.is_none() {
+        return;
+    }
     let (plan, minted) = h.made().await;
     let stray = h.engine().plan_for_stray(&plan.account, &h.fingerprint);
     h.revoke_by(&stray, None, ago(1)).await.unwrap_or_else(|e| panic!("revoke a stray: {e}"));

@@ -52,7 +52,7 @@ impl<'a> Harness<'a> {
             caller: &caller,
             fingerprint: &self.fingerprint,
             scope: None,
-            slot: None,
+            slot: self.subject.slot(&account),
         })?;
         assert_eq!(plan.account, account, "the plan is for the account that the core decided");
         assert_eq!(plan.fingerprint, self.fingerprint);

@@ -10,7 +10,7 @@ mod making;
 
 use async_trait::async_trait;
 
-use crate::{AccountName, Credential, Engine, Mark, RoleSettings};
+use crate::{AccountName, Credential, Engine, Mark, RoleSettings, StatusSlot};
 
 /// An engine on a real target, and a way to look at that target that does not go through the engine.
 #[async_trait]
@@ -33,6 +33,16 @@ pub trait Subject: Send + Sync {
 
     /// Logs in. The error tells why that failed.
     async fn login(&self, credential: &Credential) -> Result<Box<dyn Probe>, String>;
+
+    /// Where the core says that the account's end can be told.
+    fn slot(&self, _: &AccountName) -> Option<StatusSlot> {
+        None
+    }
+
+    /// Whether an end holds also for what is made after it: then nothing has to wait for the deadline of a mint.
+    fn ends_ahead(&self) -> bool {
+        false
+    }
 
     /// Whether the account is in the target.
     async fn exists(&self, account: &AccountName) -> bool;

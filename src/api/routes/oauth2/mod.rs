@@ -5,6 +5,7 @@ mod form;
 mod introspect;
 mod refusal;
 mod revoke;
+pub(super) mod schema;
 mod token;
 
 pub(super) use introspect::introspect;
