@@ -5,4 +5,5 @@ mod leaseless;
 mod minting;
 mod oauth;
 mod public;
+mod verifying;
 mod world;

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use aws_lc_rs::rand::SystemRandom;
@@ -16,6 +16,7 @@ use leasehold_client::token::{KeySource, Presented, Verifier, VerifierConfig, Wa
 use leasehold_client::wire::MintRequest;
 use leasehold_testkit::ConfigFile;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::bed::{Bed, Serving};
 use crate::load::{Caller, Until, drive};

@@ -141,13 +141,23 @@ impl World {
         Self::with(|config| with_limits(config.listen("public = \"127.0.0.1:0\""))).await
     }
 
+    /// With a public listener, of this issuer.
+    pub async fn issued_by(issuer: &str) -> Self {
+        Self::make(issuer, |config| config.listen("public = \"127.0.0.1:0\"")).await
+    }
+
     /// With a change to the configuration.
     pub async fn with(change: impl FnOnce(ConfigFile) -> ConfigFile) -> Self {
+        Self::make(ISSUER, change).await
+    }
+
+    async fn make(issuer: &str, change: impl FnOnce(ConfigFile) -> ConfigFile) -> Self {
         let (ground, partner) = (Ground::new().await, TestCa::new("partner.example"));
         std::fs::write(ground.dir().join("partner.pem"), partner.bundle_pem()).expect("write the partner's bundle");
         let key = ground.dir().join("seal.key").display().to_string();
         let config = ground.config().bundle("partner.example", "partner.pem");
-        let config = config.table("[seal]", &format!("key = {{ file = \"{key}\" }}\n{CONFIG}"));
+        let config =
+            config.table("[seal]", &format!("key = {{ file = \"{key}\" }}\n{}", CONFIG.replace(ISSUER, issuer)));
         Self { rig: ground.start(change(config)).await, partner }
     }
 
