@@ -6,4 +6,4 @@ mod minting;
 mod oauth;
 mod public;
 mod verifying;
-mod world;
+pub mod world;

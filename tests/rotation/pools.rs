@@ -92,8 +92,11 @@ impl Pool {
         let program = Path::new(&command[0]);
         // One without a folder is looked up when it is started.
         if program.is_absolute() && !program.is_file() {
-            let build =
-                if self.command[0].starts_with("EXAMPLES") { "cargo build --examples" } else { "scripts/examples pools" };
+            let build = if self.command[0].starts_with("EXAMPLES") {
+                "cargo build --examples"
+            } else {
+                "scripts/examples pools"
+            };
             panic!("{} is not built: run `{build}`", program.display());
         }
         command

@@ -46,7 +46,10 @@ class Verifier:
     def verify(self, token: str, certificate: bytes | None, scope: str, **claims: str) -> dict:
         """What a good token says. `certificate` is the one that the caller has shown in TLS, in DER."""
         try:
-            verified = jwt.decode_complete(
+            # Whatever else the issuer signs is no access token.
+            if jwt.get_unverified_header(token).get("typ") != "at+jwt":
+                raise jwt.InvalidTokenError("it is no access token (typ)")
+            said = jwt.decode(
                 token,
                 self.keys.get_signing_key_from_jwt(token),  # which has its algorithm with it
                 algorithms=["ES256", "EdDSA", "RS256"],
@@ -60,10 +63,6 @@ class Verifier:
             raise Refused(503, "temporarily_unavailable", "the issuer's keys are not at hand") from error
         except jwt.PyJWTError as error:
             raise Refused(401, "invalid_token", str(error)) from error
-        said = verified["payload"]
-        # Whatever else the issuer signs is no access token.
-        if verified["header"].get("typ") != "at+jwt":
-            raise Refused(401, "invalid_token", "it is no access token (typ)")
         bound_to = (said.get("cnf") or {}).get("x5t#S256")
         if not isinstance(bound_to, str):
             raise Refused(401, "invalid_token", "it is bound to no certificate")

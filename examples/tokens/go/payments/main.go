@@ -51,9 +51,8 @@ type Refused struct {
 
 // Verifier verifies the tokens of one issuer for one audience. One for the whole process: it keeps the issuer's keys.
 type Verifier struct {
-	parser   *jwt.Parser
-	keys     keyfunc.Keyfunc
-	audience string
+	parser *jwt.Parser
+	keys   keyfunc.Keyfunc
 }
 
 // NewVerifier reads where the issuer's keys are, and the keys.
@@ -90,20 +89,22 @@ func NewVerifier(ctx context.Context, issuer, audience string) (*Verifier, error
 		jwt.WithExpirationRequired(),
 		jwt.WithLeeway(leeway),
 	)
-	return &Verifier{parser, keys, audience}, nil
+	return &Verifier{parser, keys}, nil
 }
 
 // Verify answers what a good token says. certificate is the one that the caller has shown in TLS.
 func (v *Verifier) Verify(token string, certificate *x509.Certificate, scope, tenant string) (*Claims, *Refused) {
 	invalid := func(why string) (*Claims, *Refused) { return nil, &Refused{401, "invalid_token", why} }
 	claims := &Claims{}
-	parsed, err := v.parser.ParseWithClaims(token, claims, v.keys.Keyfunc)
+	_, err := v.parser.ParseWithClaims(token, claims, func(token *jwt.Token) (any, error) {
+		// Whatever else the issuer signs is no access token.
+		if token.Header["typ"] != "at+jwt" {
+			return nil, errors.New("it is no access token (typ)")
+		}
+		return v.keys.Keyfunc(token)
+	})
 	if err != nil {
 		return invalid(err.Error())
-	}
-	// Whatever else the issuer signs is no access token.
-	if parsed.Header["typ"] != "at+jwt" {
-		return invalid("it is no access token (typ)")
 	}
 	// golang-jwt takes a list that has ours in it.
 	if len(claims.Audience) != 1 {
