@@ -67,3 +67,14 @@ fn chosen_of(chosen: &str) -> Vec<&'static Receiver> {
         keys => keys.split(',').map(|key| find(key.trim())).collect(),
     }
 }
+
+#[test]
+fn the_page_names_the_versions_that_are_tested() {
+    let page = include_str!("../docs/tokens-recipes.md");
+    let receivers = RECEIVERS.iter().filter(|receiver| receiver.key != "nginx");
+    let named = receivers.map(|receiver| (receiver.library, receiver.version()));
+    for (library, version) in named.chain(CLIENTS.iter().map(|client| (client.name, client.version()))) {
+        let row = |line: &&str| line.starts_with('|') && line.contains(library) && line.contains(&version);
+        assert!(page.lines().any(|line| row(&line)), "docs/tokens-recipes.md does not name {library} {version}");
+    }
+}

@@ -81,6 +81,9 @@ impl Front {
             }
             assert!(Instant::now() < deadline, "a revoked token is still taken: {}", self.agent.log());
         }
+        // Nobody judges: nothing is let through, be it good or not.
+        assert!(self.agent.terminate().await.success());
+        assert_eq!(after.ask(world, self.addr()).await.status, 500);
         self.service.abort();
     }
 }
