@@ -23,7 +23,7 @@ async fn whoever_was_sent_a_token_acts_on_behalf_of_its_subject_where_a_grant_sa
     let world = World::new().await;
     let told = world.token("payments:write payments:read").await;
     let token = told.text("access_token");
-    let told = exchange(&world, RECEIVER, token, &[("resource", LEDGER)]).await;
+    let told = exchange(&world, RECEIVER, token, &[("resource", LEDGER), ("tenant", "42")]).await;
     assert_eq!((told.status, told.text("issued_token_type")), (200, ACCESS_TOKEN), "{told:?}");
     assert_eq!(told.text("scope"), "payments:write", "no more than the subject's token, no more than the role");
     let (_, sent) = opened(token);
@@ -55,20 +55,23 @@ async fn without_such_a_grant_nobody_turns_a_token_into_one_for_somebody_else() 
         (RECEIVER, PAYMENTS, "invalid_target"),
         (RECEIVER, "https://other", "invalid_target"),
     ] {
-        let told = exchange(&world, path, token, &[("resource", resource)]).await;
+        let told = exchange(&world, path, token, &[("resource", resource), ("tenant", "42")]).await;
         assert_eq!((told.status, told.text("error")), (400, error), "{path} {resource}: {told:?}");
     }
     // What is asked for is not in the subject's token.
-    let told = exchange(&world, RECEIVER, token, &[("resource", LEDGER), ("scope", "ledger:book")]).await;
+    let told = exchange(&world, RECEIVER, token, &[("resource", LEDGER), ("tenant", "42"), ("scope", "ledger:book")]).await;
     assert_eq!(told.status, 400, "{told:?}");
+    // For one tenant it was sent, and not for another.
+    let told = exchange(&world, RECEIVER, token, &[("resource", LEDGER), ("tenant", "43")]).await;
+    assert!(told.status == 400 && told.text("error_description").contains("another tenant"), "{told:?}");
     // One who is no subject of the grant.
     let own = [("grant_type", "client_credentials"), ("resource", LEDGER), ("scope", "ledger:team")];
     let teams = world.form(RECEIVER, "/oauth2/token", &own).await;
-    let told = exchange(&world, RECEIVER, teams.text("access_token"), &[("resource", LEDGER)]).await;
+    let told = exchange(&world, RECEIVER, teams.text("access_token"), &[("resource", LEDGER), ("tenant", "42")]).await;
     assert_eq!(told.text("error"), "invalid_grant", "{told:?}");
     // A token that has ended.
     assert_eq!(world.form(SHOP, "/oauth2/revoke", &[("token", token)]).await.status, 200);
-    let told = exchange(&world, RECEIVER, token, &[("resource", LEDGER)]).await;
+    let told = exchange(&world, RECEIVER, token, &[("resource", LEDGER), ("tenant", "42")]).await;
     assert_eq!(told.text("error"), "invalid_grant", "{told:?}");
 }
 
@@ -92,7 +95,7 @@ async fn what_is_no_exchange_of_ours_is_refused() {
     ];
     assert_eq!(world.form(RECEIVER, "/oauth2/token", &fields).await.text("error"), "invalid_request");
     for bad in ["x", "a.b.c", &format!("{token}x")] {
-        let told = exchange(&world, RECEIVER, bad, &[("resource", LEDGER)]).await;
+        let told = exchange(&world, RECEIVER, bad, &[("resource", LEDGER), ("tenant", "42")]).await;
         assert_eq!(told.text("error"), "invalid_grant", "{told:?}");
     }
 }

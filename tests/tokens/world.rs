@@ -72,6 +72,8 @@ lease = false
 target = "ledger"
 ttl = "1h"
 scopes = ["payments:write", "ledger:book"]
+params = { tenant = "[0-9]{1,9}" }
+claims = { tenant = "{{ params.tenant }}" }
 algorithm = "RS256"
 
 [roles.ledger-team]

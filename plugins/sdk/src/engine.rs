@@ -199,6 +199,8 @@ pub struct Behalf {
     pub scope: String,
     /// When it ends.
     pub ends_by: Timestamp,
+    /// What it says beside: texts of claims by their names.
+    pub claims: BTreeMap<String, String>,
     /// Who exchanged it before (`act`).
     pub actor: Option<serde_json::Value>,
 }

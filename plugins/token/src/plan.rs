@@ -66,13 +66,20 @@ pub(crate) fn plan(audience: &str, request: &PlanRequest<'_>) -> Result<Plan, En
         text.map(|text| (name.clone(), text))
             .ok_or_else(|| EngineError::refused(format!("what the claim {name} is made of is missing")))
     };
+    let claims: BTreeMap<String, String> = role.claims.iter().map(claim).collect::<Result<_, _>>()?;
+    if let Some(behalf) = &caller.behalf
+        && let Some((name, _)) = claims.iter().find(|(name, text)| behalf.claims.get(*name).is_some_and(|has| has != *text))
+    {
+        // Who was sent a token for one tenant does not make of it one for another.
+        return Err(EngineError::refused(format!("the token that is exchanged says another {name}")));
+    }
     let body = Body {
         audience: audience.to_owned(),
         subject: caller.behalf.as_ref().map_or(&caller.spiffe_id, |behalf| &behalf.subject).clone(),
         client: caller.spiffe_id.clone(),
         actor: caller.behalf.as_ref().map(|behalf| actor(&caller.spiffe_id, behalf)).transpose()?,
         scope: scopes.join(" "),
-        claims: role.claims.iter().map(claim).collect::<Result<_, _>>()?,
+        claims,
         certificate,
         algorithm: role.algorithm,
         slot: request.slot.clone(),

@@ -9,10 +9,13 @@ fn file(name: &str) -> std::path::PathBuf {
 
 #[test]
 fn the_example_is_good() {
-    let config = load(&file("examples/leasehold.toml"), &[Box::new(leasehold_postgres::Postgres)], "i1");
+    let issuer = Arc::new(crate::token::Issuer::default());
+    let kinds: [Box<dyn EngineKind>; 2] =
+        [Box::new(leasehold_postgres::Postgres), Box::new(leasehold_token::Token::new(issuer))];
+    let config = load(&file("examples/leasehold.toml"), &kinds, "i1");
     let config = config.unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!(config.rules.roles.len(), 2);
-    assert_eq!(config.rules.grants.len(), 4);
+    assert_eq!(config.rules.roles.len(), 3);
+    assert_eq!(config.rules.grants.len(), 5);
 }
 
 #[test]

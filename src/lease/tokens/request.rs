@@ -92,7 +92,14 @@ impl Broker {
             return Err(TokenRefused::Subject);
         }
         let subject = SpiffeId::parse(&own.subject).map_err(|_| TokenRefused::Subject)?;
-        let told = Behalf { subject: own.subject, scope: own.scope, ends_by: own.expires_at, actor: own.actor };
+        let texts = own.claims.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+        let told = Behalf {
+            claims: texts.collect(),
+            subject: own.subject,
+            scope: own.scope,
+            ends_by: own.expires_at,
+            actor: own.actor,
+        };
         Ok(OnBehalf { subject, told })
     }
 
