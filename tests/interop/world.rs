@@ -104,13 +104,16 @@ impl World {
         }
     }
 
-    /// The issuer's address must be known before it listens.
+    /// Issuer and API must be known before they listen: discovery names both.
     async fn at_a_port() -> anyhow::Result<Self> {
         let (ground, port) = (Ground::new().await, free_port()?);
+        let api = format!("127.0.0.1:{}", free_port()?);
         let web = WebTls::write(ground.dir());
         let issuer = format!("https://127.0.0.1:{port}");
         let config = ground
             .config()
+            .api(&api)
+            .listen(&format!("api_url = \"https://{api}\""))
             .listen(&format!("public = \"127.0.0.1:{port}\""))
             .listen("public_tls = { cert = \"web.pem\", key = \"web-key.pem\" }")
             .table("[seal]", "key = { file = \"seal.key\" }")

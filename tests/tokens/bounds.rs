@@ -28,7 +28,8 @@ async fn no_token_outlives_the_certificate_that_asked_for_it() {
 async fn a_token_that_fits_into_no_header_is_not_made() {
     let world = World::with(|config| {
         let claims: String = (0..30).map(|n| format!("c{n} = \"{}\", ", "x".repeat(300))).collect();
-        let role = format!("target = \"payments\"\nttl = \"5m\"\nscopes = [\"a\"]\nclaims = {{ {claims} last = \"x\" }}");
+        let role =
+            format!("target = \"payments\"\nttl = \"5m\"\nscopes = [\"a\"]\nclaims = {{ {claims} last = \"x\" }}");
         config.role("large", &role).grant("shops have it", &["spiffe://dev.local/ns/shop/sa/*"], &["large"], &["mint"])
     })
     .await;
@@ -55,25 +56,27 @@ async fn without_the_store_no_token_without_a_lease_is_signed_for_long() {
     })
     .await;
     line.mend();
-    wait_until(SOON, "it to be signed again", || async { world.form(SHOP, "/oauth2/token", &PING).await.status == 200 })
-        .await;
+    wait_until(SOON, "it to be signed again", || async {
+        world.form(SHOP, "/oauth2/token", &PING).await.status == 200
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_on_one_store_are_one_issuer() {
     let store = PgFixture::shared(distribution()).await;
     let owner = store.owner().await;
-    let world = World::with(|config| {
-        config.listen("public = \"127.0.0.1:0\"").postgres_store(&owner.url, &owner.password)
-    })
-    .await;
+    let world =
+        World::with(|config| config.listen("public = \"127.0.0.1:0\"").postgres_store(&owner.url, &owner.password))
+            .await;
     let dir = tempfile::tempdir().expect("a directory");
     let config = world.rig.config.in_another_directory(dir.path());
     let other = crate::ground::start(crate::ground::options(&config)).await;
     // By the one it is signed, to the other it is shown.
     let token = world.token("payments:write").await;
     let token = token.text("access_token");
-    let mut line = crate::ground::Line::open(other.addresses().api, &load(&world.rig.svid(RECEIVER))).await.expect("a line");
+    let mut line =
+        crate::ground::Line::open(other.addresses().api, &load(&world.rig.svid(RECEIVER))).await.expect("a line");
     let active = async |line: &mut crate::ground::Line| {
         form(line, "/oauth2/introspect", &[("token", token)]).await.json["active"].clone()
     };
@@ -82,7 +85,8 @@ async fn brokers_on_one_store_are_one_issuer() {
     let mut first = world.rig.line(RECEIVER).await;
     assert_eq!(keys(&mut line).await, keys(&mut first).await);
     // Ended at the second, not active at the first.
-    let mut shop = crate::ground::Line::open(other.addresses().api, &load(&world.rig.svid(SHOP))).await.expect("a line");
+    let mut shop =
+        crate::ground::Line::open(other.addresses().api, &load(&world.rig.svid(SHOP))).await.expect("a line");
     assert_eq!(told(&super::world::post(&mut shop, "/oauth2/revoke", "", &format!("token={token}")).await).status, 200);
     assert_eq!(world.introspect(RECEIVER, token).await["active"], false);
 }

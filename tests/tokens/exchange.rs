@@ -59,7 +59,8 @@ async fn without_such_a_grant_nobody_turns_a_token_into_one_for_somebody_else() 
         assert_eq!((told.status, told.text("error")), (400, error), "{path} {resource}: {told:?}");
     }
     // What is asked for is not in the subject's token.
-    let told = exchange(&world, RECEIVER, token, &[("resource", LEDGER), ("tenant", "42"), ("scope", "ledger:book")]).await;
+    let told =
+        exchange(&world, RECEIVER, token, &[("resource", LEDGER), ("tenant", "42"), ("scope", "ledger:book")]).await;
     assert_eq!(told.status, 400, "{told:?}");
     // For one tenant it was sent, and not for another.
     let told = exchange(&world, RECEIVER, token, &[("resource", LEDGER), ("tenant", "43")]).await;

@@ -68,7 +68,8 @@ pub(crate) fn plan(audience: &str, request: &PlanRequest<'_>) -> Result<Plan, En
     };
     let claims: BTreeMap<String, String> = role.claims.iter().map(claim).collect::<Result<_, _>>()?;
     if let Some(behalf) = &caller.behalf
-        && let Some((name, _)) = claims.iter().find(|(name, text)| behalf.claims.get(*name).is_some_and(|has| has != *text))
+        && let Some((name, _)) =
+            claims.iter().find(|(name, text)| behalf.claims.get(*name).is_some_and(|has| has != *text))
     {
         // Who was sent a token for one tenant does not make of it one for another.
         return Err(EngineError::refused(format!("the token that is exchanged says another {name}")));

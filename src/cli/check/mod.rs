@@ -84,7 +84,8 @@ fn roles(config: &Config, target: &Target) -> Vec<(String, RoleSettings)> {
 /// The file is good, or we would not be here.
 fn told(config: &Config) -> Vec<Found> {
     let (targets, roles, grants) = (config.targets.len(), config.rules.roles.len(), config.rules.grants.len());
-    let mut all = vec![Found::new(Level::Good, "config", format!("targets: {targets}, roles: {roles}, grants: {grants}"))];
+    let mut all =
+        vec![Found::new(Level::Good, "config", format!("targets: {targets}, roles: {roles}, grants: {grants}"))];
     if config.token.is_some() && config.listen.public.is_none() {
         let what = "no verifier reaches the issuer's keys: set listen.public, or serve what `leasehold token export-discovery` writes";
         all.push(Found::new(Level::Warning, "token", what.to_owned()));
