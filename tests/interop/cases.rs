@@ -127,9 +127,13 @@ impl Case {
     pub async fn ask(&self, world: &World, at: SocketAddr) -> Answer {
         let line = Line::open_to(at, &load(&self.shown), &world.payments.id, &["http/1.1"]).await;
         let token = self.token.as_ref().map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+        // What a client says of itself is worth nothing.
+        let forged =
+            ["subject", "actor", "scope", "claims", "id", "expires"].map(|name| format!("x-token-{name}: forged\r\n"));
         let request = format!(
-            "POST /tenants/{}/payments HTTP/1.1\r\nhost: payments\r\nconnection: close\r\n{token}content-length: 0\r\n\r\n",
-            self.tenant
+            "POST /tenants/{}/payments HTTP/1.1\r\nhost: payments\r\nconnection: close\r\n{token}{}content-length: 0\r\n\r\n",
+            self.tenant,
+            forged.concat()
         );
         line.expect("a handshake").exchange(request).await
     }

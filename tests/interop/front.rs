@@ -120,8 +120,10 @@ async fn pay(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infall
     let claims: Value = serde_json::from_str(header("x-token-claims")).unwrap_or_default();
     let tenant = claims["tenant"].as_str().unwrap_or("nobody");
     let mut text = format!("{} pays for tenant {tenant}", header("x-token-subject"));
-    if request.headers().contains_key("authorization") {
-        text += ", and nginx has passed on the token";
+    for (name, value) in request.headers() {
+        if name == "authorization" || value == "forged" {
+            text += &format!(", and nginx has passed on {name}");
+        }
     }
     Ok(Response::new(Full::from(text)))
 }
