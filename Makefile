@@ -6,7 +6,7 @@ ROTATIONS ?= 50
 POOLS ?= all
 BUILT_APART = $(filter-out sqlx pgbouncer,$(subst $(comma), ,$(POOLS)))
 
-.PHONY: help demo dev test rotation crash bench setup fmt lint check fuzz
+.PHONY: help demo dev test rotation interop crash bench setup fmt lint check fuzz
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,9 +27,14 @@ test: ## Install what the tests need and run all of them
 
 rotation: ## Run every pool of docs/pools.md through 50 rotations under load (an hour; needs Python, Go, Java and Node)
 	scripts/setup --tests
-	$(if $(BUILT_APART),scripts/pools $(filter-out all,$(BUILT_APART)))
+	$(if $(BUILT_APART),scripts/examples $(patsubst all,pools,$(BUILT_APART)))
 	cargo build --example pool-sqlx
 	LEASEHOLD_ROTATIONS=$(ROTATIONS) LEASEHOLD_ROTATION_POOLS=$(POOLS) cargo test --test it -- rotation::no_pool --nocapture
+
+interop: ## Let libraries of other languages fetch and verify tokens (minutes; needs Python, Go, Java and Node)
+	scripts/setup --tests
+	scripts/examples tokens
+	LEASEHOLD_INTEROP=all cargo test --test it -- interop:: --nocapture
 
 crash: ## Kill brokers a thousand times under load, and all else that goes wrong (an hour)
 	scripts/setup --tests

@@ -18,6 +18,7 @@ mod disk_full;
 mod docs;
 mod ground;
 mod house_rules;
+mod interop;
 mod isolation;
 mod life;
 mod limits;

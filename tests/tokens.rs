@@ -7,4 +7,4 @@ mod minting;
 mod oauth;
 mod public;
 mod verifying;
-mod world;
+pub mod world;

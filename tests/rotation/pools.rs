@@ -12,7 +12,7 @@ pub struct Pool {
     pub name: &'static str,
     /// How its service comes to its credential.
     pub supply: Supply,
-    /// What starts the service, from the repository's folder; BUILT is where `scripts/pools` has put what it built.
+    /// What starts the service, from the repository's folder; BUILT is where `scripts/examples` has put what it built.
     command: &'static [&'static str],
     /// Seconds that no connection gets older than.
     pub max_lifetime: u64,
@@ -48,13 +48,13 @@ pub const POOLS: &[Pool] = &[
         "sqlalchemy",
         "SQLAlchemy (Python)",
         JSON,
-        &["BUILT/venv/bin/python", "examples/pools/sqlalchemy/service.py"],
+        &["BUILT/python/bin/python", "examples/pools/sqlalchemy/service.py"],
     ),
     Pool::new(
         "psycopg",
         "psycopg_pool (Python)",
         SERVICE_FILE,
-        &["BUILT/venv/bin/python", "examples/pools/psycopg/service.py"],
+        &["BUILT/python/bin/python", "examples/pools/psycopg/service.py"],
     ),
     Pool::new("pgx", "pgx (Go)", JSON, &["BUILT/pgx"]),
     Pool::new("databasesql", "database/sql (Go)", Supply::Socket, &["BUILT/databasesql"]),
@@ -92,8 +92,11 @@ impl Pool {
         let program = Path::new(&command[0]);
         // One without a folder is looked up when it is started.
         if program.is_absolute() && !program.is_file() {
-            let build =
-                if self.command[0].starts_with("EXAMPLES") { "cargo build --examples" } else { "scripts/pools" };
+            let build = if self.command[0].starts_with("EXAMPLES") {
+                "cargo build --examples"
+            } else {
+                "scripts/examples pools"
+            };
             panic!("{} is not built: run `{build}`", program.display());
         }
         command
@@ -101,5 +104,5 @@ impl Pool {
 }
 
 fn built() -> PathBuf {
-    Path::new(PROGRAM).ancestors().nth(2).expect("the folder of what is built").join("pools")
+    Path::new(PROGRAM).ancestors().nth(2).expect("the folder of what is built").join("services")
 }

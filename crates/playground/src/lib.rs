@@ -22,6 +22,7 @@ pub use installation::{Installation, SUPPORTED_MAJORS, find_all, find_installati
 pub use leash::Leash;
 pub use options::{PgOptions, PgTls};
 pub use server::PgServer;
+pub use setup::free_port;
 
 #[cfg(test)]
 mod tests;

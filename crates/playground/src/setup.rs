@@ -152,8 +152,11 @@ pub(crate) fn random_password() -> Result<String> {
     Ok(random_bytes::<24>()?.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// A port on 127.0.0.1 that was free a moment ago.
-pub(crate) fn free_port() -> Result<u16> {
+/// A port on 127.0.0.1 that was free a moment ago, for those who must know it before they listen.
+///
+/// # Errors
+/// When none is found.
+pub fn free_port() -> Result<u16> {
     for _ in 0..200 {
         let port = PORTS.start + u16::from_be_bytes(random_bytes()?) % (PORTS.end - PORTS.start);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

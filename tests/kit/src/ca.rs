@@ -123,3 +123,51 @@ pub fn database_tls(client_ca_pem: Option<String>) -> (PgTls, String) {
     let cert_pem = params.signed_by(&key, &issuer).expect("a server certificate").pem();
     (PgTls { cert_pem, key_pem: key.serialize_pem(), client_ca_pem }, ca_pem)
 }
+
+/// What a server of the web has in files: a certificate for `localhost` and `127.0.0.1`, and the authority that others must trust.
+#[derive(Clone, Debug)]
+pub struct WebTls {
+    /// PEM.
+    pub cert: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+    /// PEM, of the authority.
+    pub ca: PathBuf,
+}
+
+impl WebTls {
+    /// Writes a new one into `dir`: `web.pem`, `web-key.pem`, `web-ca.pem`.
+    ///
+    /// # Panics
+    /// When it cannot be made or written.
+    #[must_use]
+    pub fn write(dir: &Path) -> Self {
+        // Strict libraries want all of what RFC 5280 wants.
+        let ca_key = rcgen::KeyPair::generate().expect("a key");
+        let mut ca_params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+        ca_params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        ca_params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+        ca_params.distinguished_name.push(rcgen::DnType::CommonName, "web CA");
+        let ca_pem = ca_params.self_signed(&ca_key).expect("a CA").pem();
+        let issuer = rcgen::Issuer::new(ca_params, ca_key);
+
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut params = rcgen::CertificateParams::new(names).expect("parameters");
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        let cert_pem = params.signed_by(&key, &issuer).expect("a server certificate").pem();
+
+        let written = |name: &str, text: &str| {
+            let path = dir.join(name);
+            std::fs::write(&path, text).expect("write it");
+            path
+        };
+        Self {
+            cert: written("web.pem", &cert_pem),
+            key: written("web-key.pem", &key.serialize_pem()),
+            ca: written("web-ca.pem", &ca_pem),
+        }
+    }
+}

@@ -15,6 +15,7 @@ pub struct ConfigFile {
     store_url: String,
     store_lines: String,
     broker: String,
+    api: String,
     listen: String,
     svid: String,
     bundles: String,
@@ -34,6 +35,7 @@ impl ConfigFile {
             store_url: format!("sqlite://{}/leasehold.db", dir.display()),
             store_lines: String::new(),
             broker: String::new(),
+            api: "127.0.0.1:0".to_owned(),
             listen: String::new(),
             svid: "{ cert = \"broker.pem\", key = \"broker-key.pem\" }".to_owned(),
             bundles: format!("{} = {{ file = \"bundle.pem\" }}\n", quoted(trust_domain)),
@@ -59,6 +61,13 @@ impl ConfigFile {
     #[must_use]
     pub fn broker(mut self, line: &str) -> Self {
         let _ = writeln!(self.broker, "{line}");
+        self
+    }
+
+    /// `listen.api`, for a broker that must tell others beforehand where it will be.
+    #[must_use]
+    pub fn api(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.api);
         self
     }
 
@@ -208,6 +217,7 @@ impl ConfigFile {
             store_url,
             store_lines,
             broker,
+            api,
             listen,
             svid,
             bundles,
@@ -217,10 +227,11 @@ impl ConfigFile {
             ..
         } = self;
         let (cluster, trust_domain, store_url) = (quoted(cluster), quoted(trust_domain), quoted(store_url));
+        let api = quoted(api);
         let data_dir = quoted(&self.dir.to_string_lossy());
         format!(
             "[broker]\ncluster = {cluster}\ndata_dir = {data_dir}\n{broker}\n\
-             [listen]\napi = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n{listen}\n\
+             [listen]\napi = {api}\nops = \"127.0.0.1:0\"\n{listen}\n\
              [identity]\ntrust_domain = {trust_domain}\nsvid = {svid}\n\n\
              [identity.bundles]\n{bundles}\n[store]\nurl = {store_url}\n{store_lines}{audit}\n[limits]\n{limits}{tables}"
         )
