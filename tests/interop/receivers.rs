@@ -102,7 +102,7 @@ pub struct Running {
 }
 
 enum What {
-    Service(Child, TempDir),
+    Service(Box<Child>, TempDir),
     Nginx(Box<Front>),
 }
 
@@ -123,7 +123,7 @@ impl Running {
             let log = fs::read_to_string(dir.path().join("log")).unwrap_or_default();
             panic!("{} does not serve: {e}: {log}", receiver.key)
         });
-        Self { receiver, addr, what: What::Service(child, dir) }
+        Self { receiver, addr, what: What::Service(Box::new(child), dir) }
     }
 
     pub fn name(&self) -> &'static str {
