@@ -156,7 +156,14 @@ impl World {
     async fn make(issuer: &str, change: impl FnOnce(ConfigFile) -> ConfigFile) -> Self {
         let (ground, partner) = (Ground::new().await, TestCa::new("partner.example"));
         std::fs::write(ground.dir().join("partner.pem"), partner.bundle_pem()).expect("write the partner's bundle");
-        let key = ground.dir().join("seal.key").display().to_string();
+        // Beside a shared store no broker makes one.
+        let file = ground.dir().join("seal.key");
+        let mut text = data_encoding::BASE64.encode(&leasehold_sdk::random::bytes::<32>());
+        text.push('\n');
+        std::fs::write(&file, text).expect("write the seal key");
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&file, private).expect("nobody else reads it");
+        let key = file.display().to_string();
         let config = ground.config().bundle("partner.example", "partner.pem");
         let config =
             config.table("[seal]", &format!("key = {{ file = \"{key}\" }}\n{}", CONFIG.replace(ISSUER, issuer)));
