@@ -48,11 +48,14 @@ impl Broker {
         let leases = self.store.purge(before, step).await?;
         self.metrics.purged_leases.inc_by(leases);
         let orders = self.store.purge_orders(before, step).await?;
-        if let Some(keeper) = &self.keeper
-            && let Err(e) = keeper.purge(self.clock.now()).await
-        {
-            tracing::warn!(error = %e, "status lists could not be purged; it is tried again");
-        }
-        Ok(leases.max(orders) >= step as u64)
+        let tokens = match &self.keeper {
+            // Lists that could not be purged keep no lease.
+            Some(keeper) => keeper.purge(self.clock.now(), step).await.unwrap_or_else(|e| {
+                tracing::warn!(error = %e, "status lists could not be purged; it is tried again");
+                0
+            }),
+            None => 0,
+        };
+        Ok(leases.max(orders).max(tokens) >= step as u64)
     }
 }

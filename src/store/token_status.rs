@@ -14,23 +14,20 @@ pub trait TokenStatus: Send + Sync {
     /// The names of all lists.
     async fn token_lists(&self) -> Result<Vec<String>, StoreError>;
 
-    /// Records ends. One that is recorded already stays as it is.
-    async fn withdraw_tokens(&self, ended: &[Withdrawal], at: Timestamp) -> Result<(), StoreError>;
+    /// Records ends, whole or not at all. One that is recorded already stays as it is.
+    async fn withdraw_tokens(&self, ended: &[Withdrawal]) -> Result<(), StoreError>;
 
-    /// The ends that were recorded at `since` or later.
+    /// The ends that were recorded at `since` or later by the store's own clock: whoever records may have another.
     async fn withdrawn_tokens(&self, since: Timestamp) -> Result<Vec<Withdrawal>, StoreError>;
 
-    /// Forgets ends of tokens that were over at `over`, and lists that were begun before `begun`.
-    async fn purge_token_status(&self, over: Timestamp, begun: Timestamp) -> Result<(), StoreError>;
+    /// Forgets ends of tokens that were over before `over`, oldest first, `limit` at most, and lists that were begun before `begun`.
+    /// Answers how many ends.
+    async fn purge_token_status(&self, over: Timestamp, begun: Timestamp, limit: usize) -> Result<u64, StoreError>;
 }
 
 /// The rows of several ends, as one JSON list: one statement, however many.
-pub(super) fn as_json(ended: &[Withdrawal], at: Timestamp) -> String {
-    let row = |one: &Withdrawal| {
-        serde_json::json!({
-            "list": one.slot.list, "place": one.slot.index, "ends_at": one.until.unix_ms(), "told_at": at.unix_ms(),
-        })
-    };
+pub(super) fn as_json(ended: &[Withdrawal]) -> String {
+    let row = |one: &Withdrawal| serde_json::json!({ "list": one.slot.list, "place": one.slot.index, "ends_at": one.until.unix_ms() });
     serde_json::Value::Array(ended.iter().map(row).collect()).to_string()
 }
 

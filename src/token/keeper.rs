@@ -157,12 +157,20 @@ impl Keeper {
         Ok(made)
     }
 
-    /// Forgets what nobody can ask for any more.
+    /// Reads what other brokers have ended, and nothing else: for a broker whose clock makes nothing now.
     ///
     /// # Errors
     /// [`KeeperError::Store`].
-    pub async fn purge(&self, now: Timestamp) -> Result<(), KeeperError> {
-        Ok(self.issuer.lists.purge(&*self.store, now).await?)
+    pub async fn listen(&self, now: Timestamp) -> Result<(), KeeperError> {
+        Ok(self.issuer.lists.read(&*self.store, now).await?)
+    }
+
+    /// Forgets what nobody can ask for any more, `limit` ends of tokens at most. Answers how many.
+    ///
+    /// # Errors
+    /// [`KeeperError::Store`].
+    pub async fn purge(&self, now: Timestamp, limit: usize) -> Result<u64, KeeperError> {
+        Ok(self.issuer.lists.purge(&*self.store, now, limit).await?)
     }
 
     async fn kept(&self) -> Result<BTreeMap<JwtAlgorithm, Vec<SealedRow>>, KeeperError> {

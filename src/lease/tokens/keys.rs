@@ -44,9 +44,12 @@ impl Broker {
     async fn look_at_token_keys(&self) -> Result<(), KeeperError> {
         let current = self.current();
         let Some((config, keeper)) = current.config.token.as_ref().zip(self.keeper.as_ref()) else { return Ok(()) };
-        // A clock that is not trusted is no reason to make keys, or to drop one.
-        if self.clock.trouble().is_some() || self.unfit().is_some() {
+        if self.unfit().is_some() {
             return Ok(());
+        }
+        // A clock that is not trusted is no reason to make keys, or to drop one. What others have ended is told all the same.
+        if self.clock.trouble().is_some() {
+            return keeper.listen(self.clock.now()).await;
         }
         let made = keeper.look(config, &addresses(&current.config), &wanted(&current), self.clock.now()).await?;
         for (algorithm, generation) in made {

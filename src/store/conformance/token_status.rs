@@ -1,6 +1,8 @@
 //! Status lists of tokens.
 
-use leasehold_sdk::{StatusSlot, Withdrawal};
+use std::time::Duration;
+
+use leasehold_sdk::{StatusSlot, Timestamp, Withdrawal};
 
 use super::super::Store;
 use super::at;
@@ -17,17 +19,26 @@ async fn what_has_ended_is_told_until_it_would_have_anyway(store: &dyn Store) {
     store.begin_token_list("a", at(1)).await.unwrap();
     store.begin_token_list("b", at(5)).await.unwrap();
     assert!(store.begin_token_list("a", at(9)).await.is_err(), "two lists of one name would share their places");
-    let both = [ended("a", 7, 100), ended("b", 7, 200)];
-    store.withdraw_tokens(&both, at(10)).await.unwrap();
-    store.withdraw_tokens(&[ended("a", 7, 999), ended("a", 8, 300)], at(20)).await.unwrap();
-    let since = async |second| {
-        let mut all = store.withdrawn_tokens(at(second)).await.unwrap();
+    store.withdraw_tokens(&[ended("a", 7, 100), ended("b", 7, 200)]).await.unwrap();
+    let told = store.clock().await.unwrap();
+    while store.clock().await.unwrap() <= told.plus(Duration::from_millis(1)) {}
+    let later = store.clock().await.unwrap();
+    store.withdraw_tokens(&[ended("a", 7, 999), ended("a", 8, 300)]).await.unwrap();
+    let since = async |at| {
+        let mut all = store.withdrawn_tokens(at).await.unwrap();
         all.sort_by_key(|one| (one.slot.list.clone(), one.slot.index));
         all
     };
-    assert_eq!(since(0).await, [ended("a", 7, 100), ended("a", 8, 300), ended("b", 7, 200)], "the first word stays");
-    assert_eq!(since(20).await, [ended("a", 8, 300)]);
-    store.purge_token_status(at(150), at(5)).await.unwrap();
-    assert_eq!(since(0).await, [ended("a", 8, 300), ended("b", 7, 200)]);
+    let never = Timestamp::from_unix_ms(0);
+    assert_eq!(
+        since(never).await,
+        [ended("a", 7, 100), ended("a", 8, 300), ended("b", 7, 200)],
+        "the first word stays"
+    );
+    assert_eq!(since(later).await, [ended("a", 8, 300)]);
+    assert_eq!(store.purge_token_status(at(250), at(5), 1).await.unwrap(), 1, "in small steps");
+    assert_eq!(since(never).await, [ended("a", 8, 300), ended("b", 7, 200)]);
+    assert_eq!(store.purge_token_status(at(250), at(5), 9).await.unwrap(), 1);
+    assert_eq!(since(never).await, [ended("a", 8, 300)]);
     assert_eq!(store.token_lists().await.unwrap(), ["b"]);
 }

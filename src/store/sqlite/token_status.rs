@@ -1,12 +1,13 @@
 //! Status lists of tokens.
 
 use async_trait::async_trait;
-use leasehold_sdk::{Timestamp, Withdrawal};
+use leasehold_sdk::{Timestamp, Withdrawal, clock};
 use sqlx::SqliteConnection;
 
 use super::super::token_status::{as_json, withdrawal};
 use super::super::{StoreError, TokenStatus};
 use super::Sqlite;
+use super::claims::Purge;
 use super::outcome::failed;
 use super::writer::Op;
 
@@ -21,26 +22,32 @@ impl TokenStatus for Sqlite {
         sqlx::query_scalar("SELECT list FROM token_lists").fetch_all(&mut *db).await.map_err(failed)
     }
 
-    async fn withdraw_tokens(&self, ended: &[Withdrawal], at: Timestamp) -> Result<(), StoreError> {
-        self.write(Change::Withdraw(as_json(ended, at))).await
+    async fn withdraw_tokens(&self, ended: &[Withdrawal]) -> Result<(), StoreError> {
+        self.write(Change::Withdraw { rows: as_json(ended), at: clock::wall() }).await
     }
 
     async fn withdrawn_tokens(&self, since: Timestamp) -> Result<Vec<Withdrawal>, StoreError> {
         let mut db = self.reader().await?;
-        let all = sqlx::query_as("SELECT list, place, ends_at FROM token_withdrawals WHERE told_at >= ?1");
-        let all = all.bind(since.unix_ms()).fetch_all(&mut *db).await.map_err(failed)?;
+        let all = sqlx::query_as(TOLD).bind(since.unix_ms()).fetch_all(&mut *db).await.map_err(failed)?;
         all.into_iter().map(withdrawal).collect()
     }
 
-    async fn purge_token_status(&self, over: Timestamp, begun: Timestamp) -> Result<(), StoreError> {
-        self.write(Change::Purge { over, begun }).await
+    async fn purge_token_status(&self, over: Timestamp, begun: Timestamp, limit: usize) -> Result<u64, StoreError> {
+        self.write(Change::Forget { begun }).await?;
+        self.write(Purge { statement: PURGE, before: over, limit }).await
     }
 }
 
+pub(super) const TOLD: &str = "SELECT list, place, ends_at FROM token_withdrawals WHERE told_at >= ?1";
+
+/// (`+ 0`: as for leases.)
+pub(super) const PURGE: &str = "DELETE FROM token_withdrawals WHERE rowid IN \
+    (SELECT rowid FROM token_withdrawals WHERE ends_at < ?1 ORDER BY ends_at LIMIT ?2 + 0)";
+
 enum Change {
     Begin { list: String, at: Timestamp },
-    Withdraw(String),
-    Purge { over: Timestamp, begun: Timestamp },
+    Withdraw { rows: String, at: Timestamp },
+    Forget { begun: Timestamp },
 }
 
 #[async_trait]
@@ -48,30 +55,19 @@ impl Op for Change {
     type Answer = ();
 
     async fn apply(&self, db: &mut SqliteConnection) -> Result<(), StoreError> {
-        let statements = match self {
+        let statement = match self {
             Self::Begin { list, at } => {
-                vec![
-                    sqlx::query("INSERT INTO token_lists (list, begun_at) VALUES (?1, ?2)")
-                        .bind(list)
-                        .bind(at.unix_ms()),
-                ]
+                sqlx::query("INSERT INTO token_lists (list, begun_at) VALUES (?1, ?2)").bind(list).bind(at.unix_ms())
             }
-            Self::Withdraw(rows) => {
-                let insert = sqlx::query(
-                    "INSERT INTO token_withdrawals (list, place, ends_at, told_at) \
-                     SELECT value ->> 'list', value ->> 'place', value ->> 'ends_at', value ->> 'told_at' \
-                     FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
-                );
-                vec![insert.bind(rows)]
-            }
-            Self::Purge { over, begun } => vec![
-                sqlx::query("DELETE FROM token_withdrawals WHERE ends_at < ?1").bind(over.unix_ms()),
-                sqlx::query("DELETE FROM token_lists WHERE begun_at < ?1").bind(begun.unix_ms()),
-            ],
+            Self::Withdraw { rows, at } => sqlx::query(
+                "INSERT INTO token_withdrawals (list, place, ends_at, told_at) \
+                 SELECT value ->> 'list', value ->> 'place', value ->> 'ends_at', ?2 FROM json_each(?1) WHERE true \
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(rows)
+            .bind(at.unix_ms()),
+            Self::Forget { begun } => sqlx::query("DELETE FROM token_lists WHERE begun_at < ?1").bind(begun.unix_ms()),
         };
-        for statement in statements {
-            statement.execute(&mut *db).await.map_err(failed)?;
-        }
-        Ok(())
+        statement.execute(db).await.map(drop).map_err(failed)
     }
 }

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use super::super::super::conformance::identity;
 use super::super::super::{Filter, Visible};
-use super::super::{changes, claims, facts, leases, orders, query, records};
+use super::super::{changes, claims, facts, leases, orders, query, records, token_status};
 use super::*;
 use crate::domain::lease::State;
 
@@ -39,6 +39,8 @@ async fn statements_go_by_index(postgres: Installation) {
         orders::NEXT_ORDER,
         facts::NEWEST,
         facts::OUTBOX,
+        token_status::TOLD,
+        token_status::PURGE,
     ];
     let own = Visible::Own { identity: identity("a"), roles: vec!["r".to_owned()] };
     let mut statements: Vec<String> = fixed.iter().map(|sql| (*sql).to_owned()).collect();
@@ -56,7 +58,8 @@ async fn statements_go_by_index(postgres: Installation) {
     }
     for sql in statements {
         let plan = plan(&store, &sql).await;
-        assert!(!plan.contains("Seq Scan on leases") && !plan.contains("Seq Scan on outbox"), "{sql}\n{plan}");
+        let walks = |table: &str| plan.contains(&format!("Seq Scan on {table}"));
+        assert!(!["leases", "outbox", "token_withdrawals"].into_iter().any(walks), "{sql}\n{plan}");
     }
 }
 
