@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use leasehold_sdk::Timestamp;
+use leasehold_sdk::{StatusSlot, Timestamp, Withdrawal};
 use serde_json::{Value, json};
 
 use super::super::super::conformance::{active, at, identity, pending};
@@ -53,7 +53,9 @@ async fn a_store_moves_there_and_back(postgres: Installation) {
     assert!(full.contains("there is a store in it already"), "{full}");
     import(&second, sqlite::moving::fill(&new).await.unwrap()).await.unwrap();
     let third = export(&mut *sqlite::moving::take(&new, &opener.cluster, at(11)).await.unwrap()).await;
-    for table in ["store", "audit_heads", "holds", "blocks", "sealed", "orders", "leases"] {
+    for table in
+        ["store", "audit_heads", "holds", "blocks", "sealed", "token_lists", "token_withdrawals", "orders", "leases"]
+    {
         let rows = rows_of(&first, table);
         assert!(!rows.is_empty(), "{table}");
         assert_eq!(rows, rows_of(&second, table));
@@ -90,6 +92,9 @@ async fn fill(store: &impl Store) {
     let (kind, name) = ("admin_password".to_owned(), "t".to_owned());
     let row = SealedRow { kind, name, generation: 1, state: SealedState::Current, sealed, made_at: at(1) };
     assert!(store.put_sealed(&row).await.unwrap());
+    store.begin_token_list("l", at(2)).await.unwrap();
+    let slot = StatusSlot { list: "l".to_owned(), index: 7 };
+    store.withdraw_tokens(&[Withdrawal { slot, until: at(9) }]).await.unwrap();
     let filter = Filter { role: Some("r".to_owned()), ..Filter::default() };
     let up_to = store.newest_lease().await.unwrap().unwrap();
     let order = NewOrder { id: "o1".to_owned(), at: at(6), by: EndedBy::Operator, filter, up_to };
