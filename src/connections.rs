@@ -16,8 +16,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-/// What is read of a request's headers.
-const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// What is read of a request's headers unless said otherwise.
+const HEADER_BYTES_DEFAULT: usize = 16 * 1024;
 
 /// How long a listener rests when the system has no connection to give.
 const REST: Duration = Duration::from_millis(50);
@@ -36,6 +36,17 @@ pub struct Manner {
     pub header_time_max: Duration,
     /// Whether it is kept for more than one request.
     pub keep_alive: bool,
+    /// Size of a request's headers.
+    pub header_bytes_max: usize,
+    /// Age at which it is asked to close.
+    pub age_max: Duration,
+}
+
+impl Manner {
+    /// For those who may stay as long as they like.
+    pub const fn lasting(header_time_max: Duration, keep_alive: bool) -> Self {
+        Self { header_time_max, keep_alive, header_bytes_max: HEADER_BYTES_DEFAULT, age_max: Duration::MAX }
+    }
 }
 
 impl Connections {
@@ -82,8 +93,13 @@ impl Connections {
             let Some((stream, other)) = opening.await else { return };
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(manner.header_time_max).keep_alive(manner.keep_alive);
-            http.max_buf_size(HEADER_BYTES_MAX);
-            let told = async { drop(stop.wait_for(|stop| *stop).await) };
+            http.max_buf_size(manner.header_bytes_max);
+            let told = async {
+                tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => {}
+                    () = tokio::time::sleep(manner.age_max) => {}
+                }
+            };
             let introduce = move |request: &mut Request<Body>| drop(request.extensions_mut().insert(other.clone()));
             if let Err(e) = serve(&http, stream, router, introduce, told).await {
                 tracing::debug!(error = %e, "a connection ended badly");

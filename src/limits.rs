@@ -86,7 +86,7 @@ limits! {
     connections_at_once_max = 10_000, 1..=1_000_000;
     /// Open connections of the public listener; more are closed at once.
     public_connections_at_once_max = 1000, 1..=100_000;
-    /// Open connections of one address to the public listener; more are closed at once.
+    /// Open connections of one address, or of one /64 of IPv6, to the public listener; more are closed at once.
     public_connections_at_once_per_address_max = 100, 1..=100_000;
     /// Requests under way at once; more are answered 503.
     requests_at_once_max = 4096, 1..=1_000_000;

@@ -3,6 +3,7 @@
 mod bounds;
 mod exchange;
 mod leaseless;
+mod listener;
 mod minting;
 mod oauth;
 mod public;

@@ -1,7 +1,7 @@
 //! The public listener: what an issuer of tokens publishes, for verifiers that show no certificate. It shares no bound with the API, so
 //! that nobody who is not known can take anything from those who are.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use axum::response::Response;
 use leasehold_identity::{Identity, PublicAcceptor};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio_io_timeout::TimeoutStream;
 
 use super::fair::Fair;
 use super::size;
@@ -36,6 +37,7 @@ pub(super) struct Public {
     places: Arc<Semaphore>,
     of_address: Fair<IpAddr>,
     handshake_max: Duration,
+    unread_max: Duration,
     manner: Manner,
 }
 
@@ -56,6 +58,9 @@ impl Public {
             None => PublicAcceptor::with_svid(identity.clone()),
             Some(files) => PublicAcceptor::with_files(files.clone()).context("listen.public_tls")?,
         };
+        if let Some(warning) = acceptor.warning() {
+            tracing::warn!("listen.public_tls: {warning}");
+        }
         let listener = super::bind(*address, "listen.public").await?;
         let per_address = limits.public_connections_at_once_per_address_max;
         Ok(Some(Self {
@@ -67,7 +72,13 @@ impl Public {
             places: Arc::new(Semaphore::new(size(limits.public_connections_at_once_max).min(Semaphore::MAX_PERMITS))),
             of_address: Fair::new("public_connections_at_once_per_address_max", per_address),
             handshake_max: Duration::from_millis(limits.handshake_milliseconds_max),
-            manner: Manner { header_time_max: Duration::from_secs(limits.header_seconds_max), keep_alive: true },
+            unread_max: Duration::from_secs(limits.unread_seconds_max),
+            manner: Manner {
+                header_time_max: Duration::from_secs(limits.header_seconds_max),
+                keep_alive: true,
+                header_bytes_max: size(limits.header_bytes_max),
+                age_max: Duration::from_secs(limits.connection_seconds_max),
+            },
         }))
     }
 
@@ -81,23 +92,34 @@ impl Public {
         let reloading = tokio::spawn(keep_reloading(self.acceptor.clone()));
         let mut connections = Connections::new(self.router.clone(), stop);
         while let Some((tcp, from)) = connections.next(|| self.listener.accept()).await {
-            let Some(held) = self.of_address.take(&from.ip()) else {
+            let Some(held) = self.of_address.take(&counted_as(from.ip())) else {
                 self.metrics.hit(self.of_address.limit);
                 continue;
             };
             if self.places.available_permits() == 0 {
                 self.metrics.hit("public_connections_at_once_max");
             }
-            let (acceptor, time) = (self.acceptor.clone(), self.handshake_max);
+            let (acceptor, time, unread_max) = (self.acceptor.clone(), self.handshake_max, self.unread_max);
             // The address has its place given back when the connection ends: what is held is among its extensions.
             let opening = async move {
                 let tls = tokio::time::timeout(time, acceptor.accept(tcp)).await.ok()?;
-                Some((tls.ok()?, Arc::new(held)))
+                // Whoever asks and asks and reads nothing would keep its place for ever.
+                let mut tls = TimeoutStream::new(tls.ok()?);
+                tls.set_write_timeout(Some(unread_max));
+                Some((Box::pin(tls), Arc::new(held)))
             };
             connections.take_opened(opening, &self.places, self.manner);
         }
         reloading.abort();
         connections.drain(drain_max).await;
+    }
+}
+
+/// Whose share of the places an address counts to. An IPv6 host has a whole network to choose from (RFC 4291 section 2.5.4).
+fn counted_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 => v4,
     }
 }
 
@@ -144,4 +166,18 @@ fn told(status: StatusCode, detail: &str) -> Response {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_cannot_multiply_its_share_by_its_addresses() {
+        let same = |a: &str, b: &str| counted_as(a.parse().unwrap()) == counted_as(b.parse().unwrap());
+        assert!(same("2001:db8::1", "2001:db8::ffff:1"));
+        assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
+        assert!(same("192.0.2.1", "::ffff:192.0.2.1"));
+        assert!(!same("::ffff:192.0.2.1", "::ffff:192.0.2.2"));
+    }
 }

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use leasehold_identity::ClientCert;
 use serde::{Deserialize, Serialize};
 
-use super::{Config, ConfigErrors, PointsAt};
+use super::{Config, ConfigErrors, PointsAt, PublicListen};
 use crate::limits;
 
 /// What is remembered of a configuration's targets once it is in force: enough to tell, at a reload or at the next start,
@@ -113,6 +114,14 @@ fn repointed(name: &str, leases: &str, from: &PointsAt, to: &PointsAt) -> String
     )
 }
 
+fn public(config: &Config) -> Option<&PublicListen> {
+    config.listen.public.as_ref()
+}
+
+fn public_tls(config: &Config) -> Option<&ClientCert> {
+    public(config)?.tls.as_ref()
+}
+
 /// Refuses `next` when it changes what a running broker cannot change.
 ///
 /// # Errors
@@ -123,7 +132,8 @@ pub fn needs_restart(running: &Config, next: &Config) -> Result<(), ConfigErrors
         ("broker.data_dir", running.broker.data_dir != next.broker.data_dir),
         ("listen.api", running.listen.api != next.listen.api),
         ("listen.ops", running.listen.ops != next.listen.ops),
-        ("listen.public", running.listen.public != next.listen.public),
+        ("listen.public", public(running).map(|p| p.address) != public(next).map(|p| p.address)),
+        ("listen.public_tls", public_tls(running) != public_tls(next)),
         ("identity", running.identity != next.identity),
         ("store", running.store != next.store),
         ("break_glass", running.break_glass != next.break_glass),

@@ -4,22 +4,28 @@ use std::net::SocketAddr;
 
 use leasehold_client::wire::RotateKeyRequest;
 use leasehold_identity::{AnonymousConnector, ServerBundle};
-use leasehold_testkit::wait_until;
+use leasehold_testkit::{ConfigFile, wait_until};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::world::{ISSUER, SHOP, World};
 use crate::ground::{Answer, Line, OPERATOR, SOON};
+use crate::rig::AUDITOR;
 
 /// A connection without a client certificate, to a server that shows the broker's SVID.
-async fn anonymous(world: &World) -> Line {
-    let bundle = ServerBundle::File(world.rig.ground.dir().join("bundle.pem"));
-    let connector = AnonymousConnector::new("spiffe://dev.local/leasehold".parse().expect("an ID"), bundle);
+pub async fn anonymous(world: &World) -> Line {
     let tcp = TcpStream::connect(public(world)).await.expect("connect");
-    Line::over(connector.connect(tcp).await.expect("a handshake"))
+    Line::over(connector(world).connect(tcp).await.expect("a handshake"))
 }
 
-fn public(world: &World) -> SocketAddr {
+/// What makes such a connection.
+pub fn connector(world: &World) -> AnonymousConnector {
+    let bundle = ServerBundle::File(world.rig.ground.dir().join("bundle.pem"));
+    AnonymousConnector::new("spiffe://dev.local/leasehold".parse().expect("an ID"), bundle)
+}
+
+/// Where it listens.
+pub fn public(world: &World) -> SocketAddr {
     world.rig.broker.addresses().public.expect("a public listener")
 }
 
@@ -111,19 +117,15 @@ async fn whoever_takes_all_places_of_the_public_listener_takes_none_of_the_api()
         idle.push(TcpStream::connect(public(&world)).await.expect("connect"));
     }
     wait_until(SOON, "the places to be taken", || async {
-        let bundle = ServerBundle::File(world.rig.ground.dir().join("bundle.pem"));
-        let connector = AnonymousConnector::new("spiffe://dev.local/leasehold".parse().expect("an ID"), bundle);
         let tcp = TcpStream::connect(public(&world)).await.expect("connect");
-        connector.connect(tcp).await.is_err()
+        connector(&world).connect(tcp).await.is_err()
     })
     .await;
     assert_eq!(world.token("payments:write").await.status, 200);
     // Whoever says nothing is cut off, and its place is free again.
     let free = || async {
-        let bundle = ServerBundle::File(world.rig.ground.dir().join("bundle.pem"));
-        let connector = AnonymousConnector::new("spiffe://dev.local/leasehold".parse().expect("an ID"), bundle);
         let tcp = TcpStream::connect(public(&world)).await.expect("connect");
-        connector.connect(tcp).await.is_ok()
+        connector(&world).connect(tcp).await.is_ok()
     };
     wait_until(SOON, "a place to be free", free).await;
 }
@@ -177,4 +179,17 @@ async fn what_is_published_can_be_exported() {
     assert!(String::from_utf8_lossy(&keys.stdout).contains("\"active\""), "{keys:?}");
     let asked = world.rig.run(OPERATOR, &["token", "rotate-key", "--emergency"]).await;
     assert_eq!(asked.status.code(), Some(2), "without a terminal it must be said beforehand: {asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_shown_to_who_reads_all_or_changes_them() {
+    let keeper = |config: ConfigFile| config.grant("keepers", &["spiffe://dev.local/keeper"], &["*"], &["admin"]);
+    let world = World::with(keeper).await;
+    for path in ["/keeper", AUDITOR] {
+        let client = world.rig.client(path);
+        assert!(!client.token_keys().await.expect("the keys").keys.is_empty(), "{path}");
+        client.close().await;
+    }
+    world.rig.ask(SHOP, "GET", "/v1/token/keys", None).await.problem(403);
+    world.rig.ask(AUDITOR, "POST", "/v1/token/rotate-key", None).await.problem(403);
 }

@@ -27,7 +27,7 @@ use routes::Verdicts;
 /// Connections at once: proxies keep theirs.
 const CONNECTIONS_MAX: usize = 1024;
 /// How each is served.
-const MANNER: Manner = Manner { header_time_max: Duration::from_secs(60), keep_alive: true };
+const MANNER: Manner = Manner::lasting(Duration::from_secs(60), true);
 /// Time for a handshake.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long those under way may take once it is to stop.

@@ -23,7 +23,7 @@ pub use loopback::Loopback;
 /// Connections at once: a host's services, each with a long poll or two.
 const CONNECTIONS_MAX: usize = 256;
 /// How each is served.
-const MANNER: Manner = Manner { header_time_max: Duration::from_secs(60), keep_alive: true };
+const MANNER: Manner = Manner::lasting(Duration::from_secs(60), true);
 /// How long those under way may take once it is to stop.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(3);
 /// Everybody may connect: who is answered is decided by who it is, which the file's mode cannot say.

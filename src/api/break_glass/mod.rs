@@ -29,10 +29,10 @@ const CONNECTIONS_MAX: usize = 16;
 const OTHERS_MAX: usize = 2;
 
 /// How root is served.
-const FOR_ROOT: Manner = Manner { header_time_max: Duration::from_secs(30), keep_alive: true };
+const FOR_ROOT: Manner = Manner::lasting(Duration::from_secs(30), true);
 
 /// How whoever is not root is.
-const FOR_OTHERS: Manner = Manner { header_time_max: Duration::from_secs(2), keep_alive: false };
+const FOR_OTHERS: Manner = Manner::lasting(Duration::from_secs(2), false);
 
 /// The bound socket, not yet serving.
 pub(super) struct BreakGlass {

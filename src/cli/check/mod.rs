@@ -1,6 +1,7 @@
 //! `leasehold check`: everything that can be known before a caller is turned away for it.
 
 mod audit;
+mod public;
 mod report;
 mod seal;
 
@@ -51,6 +52,7 @@ pub async fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
     }
     let mut report = Report::new(&config.file);
     report.add(told(&config));
+    report.add(public::look(&config));
     report.add(identity(&config).await);
     report.add(leases(&config).await);
     report.add(seal::look(&config).await);
@@ -84,13 +86,7 @@ fn roles(config: &Config, target: &Target) -> Vec<(String, RoleSettings)> {
 /// The file is good, or we would not be here.
 fn told(config: &Config) -> Vec<Found> {
     let (targets, roles, grants) = (config.targets.len(), config.rules.roles.len(), config.rules.grants.len());
-    let mut all =
-        vec![Found::new(Level::Good, "config", format!("targets: {targets}, roles: {roles}, grants: {grants}"))];
-    if config.token.is_some() && config.listen.public.is_none() {
-        let what = "no verifier reaches the issuer's keys: set listen.public, or serve what `leasehold token export-discovery` writes";
-        all.push(Found::new(Level::Warning, "token", what.to_owned()));
-    }
-    all
+    vec![Found::new(Level::Good, "config", format!("targets: {targets}, roles: {roles}, grants: {grants}"))]
 }
 
 async fn leases(config: &Config) -> Vec<Found> {

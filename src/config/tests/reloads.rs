@@ -60,6 +60,7 @@ fn what_was_fixed_at_start_needs_a_restart() {
         (2, "cluster = \"other\"", "2: broker.cluster"),
         (5, "api = \"127.0.0.1:1\"", "5: listen.api"),
         (6, "ops = \"127.0.0.1:1\"", "6: listen.ops"),
+        (5, "api = \"127.0.0.1:0\"\npublic = \"127.0.0.1:1\"", "6: listen.public"),
         (9, "svid = { cert = \"other.pem\", key = \"broker-key.pem\" }", "7: identity"),
         (22, "roles = [\"orders-read\"]\n[store]\nurl = \"sqlite:///x.db\"", "23: store"),
         (22, "roles = [\"orders-read\"]\n[[audit]]\nstdout = true", "23: audit"),
@@ -71,6 +72,15 @@ fn what_was_fixed_at_start_needs_a_restart() {
         );
         assert_eq!(errors.lines().count(), 1, "{errors}");
     }
+    let shown = |cert: &str| {
+        let tls = format!("public = \"127.0.0.1:1\"\npublic_tls = {{ cert = \"{cert}\", key = \"key.pem\" }}");
+        good(&with_line(GOOD, 5, &tls))
+    };
+    let errors = needs_restart(&shown("a.pem"), &shown("b.pem")).unwrap_err().to_string();
+    assert!(
+        errors.contains("leasehold.toml:6: listen.public_tls: a change") && errors.lines().count() == 1,
+        "{errors}"
+    );
     let moved = needs_restart(&running, &good(&with_line(GOOD, 3, "data_dir = \"/other\""))).unwrap_err();
     assert!(moved.iter().any(|e| e.key == "broker.data_dir"), "{moved}");
     assert!(needs_restart(&running, &good(&two_targets())).is_ok());

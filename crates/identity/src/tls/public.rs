@@ -12,7 +12,7 @@ use tokio_rustls::server::TlsStream;
 use super::{ALPN_HTTP_1_1, ClientCert, provider};
 use crate::clock::WallClock;
 use crate::svid::{certify, read_chain};
-use crate::{HandshakeError, Identity, IdentityError};
+use crate::{HandshakeError, Identity, IdentityError, files};
 
 /// Accepts connections of anybody, in TLS 1.2 as well: verifiers of the public web are not all new.
 pub struct PublicAcceptor(Shown);
@@ -49,6 +49,16 @@ impl PublicAcceptor {
             now.store(Arc::new(read(files)?));
         }
         Ok(())
+    }
+
+    /// What works and should still be mended: a key that others can read. That of the SVID is for [`Identity::status`] to tell.
+    pub fn warning(&self) -> Option<String> {
+        match &self.0 {
+            Shown::Files { files: ClientCert { key, .. }, .. } if files::others_may_read(key) => {
+                Some(format!("the private key {} can be read by others than its owner", key.display()))
+            }
+            _ => None,
+        }
     }
 
     /// Does one handshake. There is no time limit in here.
