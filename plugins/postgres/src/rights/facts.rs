@@ -118,13 +118,14 @@ fn sql(major: u32, site: Site<'_>, names: &[String], databases: &[String]) -> St
     // Before 16 every member may act as what it is a member of.
     let set = if major >= 16 { "SET" } else { "MEMBER" };
     let (names, databases, mark) = (array(names), array(databases), literal(&site.mark()));
+    // A session that is still logging in has neither user nor database: it is not hidden from us.
     format!(
         "SELECT pg_catalog.json_build_object(
   'standby', pg_catalog.pg_is_in_recovery(),
   'superuser', me.rolsuper, 'createrole', me.rolcreaterole, 'inherit', me.rolinherit,
   'may_signal', pg_catalog.pg_has_role(me.oid, 'pg_signal_backend', 'USAGE'),
-  'sees_sessions', NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity s
-    WHERE s.backend_type OPERATOR(pg_catalog.=) 'client backend' AND s.usesysid IS NULL),
+  'sees_sessions', me.rolsuper OR NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity s
+    WHERE s.backend_type OPERATOR(pg_catalog.=) 'client backend' AND s.usesysid IS NULL AND s.datid IS NOT NULL),
   'prepared_max', pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int4,
   'server_tls', pg_catalog.current_setting('ssl') OPERATOR(pg_catalog.=) 'on',
   'ca_file', (SELECT s.setting FROM pg_catalog.pg_settings s WHERE s.name OPERATOR(pg_catalog.=) 'ssl_ca_file'),
