@@ -1,7 +1,9 @@
 //! The public listener as a server: whose certificate it shows, and what those get who are a burden to it.
 
-use leasehold_identity::{HostTls, HostTlsError};
-use leasehold_testkit::{ConfigFile, database_tls, wait_until};
+use std::time::Duration;
+
+use leasehold_identity::{AnonymousConnector, HostTls, HostTlsError, ServerBundle};
+use leasehold_testkit::{ConfigFile, TestCa, database_tls, wait_until};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -55,6 +57,26 @@ async fn a_certificate_of_its_own_is_shown_and_followed() {
     std::fs::write(world.rig.ground.dir().join("web.pem"), "no certificate").expect("write");
     wait_until(SOON, "the log", || async { world.rig.broker.logs().contains("cannot be read again") }).await;
     by_name(&world).await.expect("the certificate of before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_svid_is_shown() {
+    let world = World::in_public(&[]).await;
+    let (dir, next) = (world.rig.ground.dir(), TestCa::new("dev.local"));
+    // Whoever knows the new authority only does not take the SVID of the old one.
+    std::fs::write(dir.join("next.pem"), next.bundle_pem()).expect("write");
+    let by_next = || async {
+        let bundle = ServerBundle::File(dir.join("next.pem"));
+        let connector = AnonymousConnector::new("spiffe://dev.local/leasehold".parse().expect("an ID"), bundle);
+        connector.connect(TcpStream::connect(public(&world)).await.expect("connect")).await.map(Line::over)
+    };
+    assert!(by_next().await.is_err(), "the SVID of before");
+    std::fs::write(dir.join("bundle.pem"), world.rig.ground.ca.bundle_pem() + &next.bundle_pem()).expect("write");
+    let id = next.dev().trust_domain().id("/leasehold").expect("an ID");
+    next.dev().issue(&id, Duration::from_secs(3600)).expect("issue").write_to(dir, "broker").expect("write");
+    wait_until(SOON, "the new SVID", || async { by_next().await.is_ok() }).await;
+    let mut line = by_next().await.expect("a handshake");
+    assert_eq!(line.ask("GET", DISCOVERY, None).await.json()["issuer"], ISSUER);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +150,7 @@ async fn a_connection_ages() {
     let mut line = anonymous(&world).await;
     assert_eq!(line.ask("GET", DISCOVERY, None).await.status, 200);
     // Far less than the minute for which it may sit idle.
-    let cut = tokio::time::timeout(std::time::Duration::from_secs(30), line.assert_closed()).await;
+    let cut = tokio::time::timeout(Duration::from_secs(30), line.assert_closed()).await;
     assert!(cut.is_ok(), "it lives on");
 }
 

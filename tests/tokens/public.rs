@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::world::{ISSUER, SHOP, World};
-use crate::ground::{Answer, Line, OPERATOR, SOON};
+use crate::ground::{Answer, Line, OPERATOR, SOON, request};
 use crate::rig::AUDITOR;
 
 /// A connection without a client certificate, to a server that shows the broker's SVID.
@@ -103,6 +103,10 @@ async fn nothing_else_is_there() {
     for path in ["/", "/v1/roles", "/v1/leases", "/oauth2/token", "/oauth2/status/", "/oauth2/status/a/b", "/metrics"] {
         assert_eq!(line.ask("GET", path, None).await.status, 404, "{path}");
     }
+    // A question about the answer: its head alone, so that what is asked next is answered next.
+    line.send(request("HEAD", "/oauth2/jwks", None)).await.expect("send");
+    let head = line.read_until("\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
     for method in ["POST", "PUT", "DELETE", "BREW"] {
         let answer = line.ask(method, "/oauth2/jwks", None).await;
         assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")), "{method}");
@@ -179,6 +183,34 @@ async fn what_is_published_can_be_exported() {
     assert!(String::from_utf8_lossy(&keys.stdout).contains("\"active\""), "{keys:?}");
     let asked = world.rig.run(OPERATOR, &["token", "rotate-key", "--emergency"]).await;
     assert_eq!(asked.status.code(), Some(2), "without a terminal it must be said beforehand: {asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_rotates_keys_by_command() {
+    let world = World::in_public(&[]).await;
+    let rotated = async |more: &[&str]| {
+        let words = [&["token", "rotate-key", "--output", "json", "--algorithm"], more].concat();
+        let done = world.rig.run(OPERATOR, &words).await;
+        assert!(done.status.success(), "{done:?}");
+        let told: Value = serde_json::from_slice(&done.stdout).expect("JSON");
+        let keys = told["keys"].as_array().expect("keys").clone();
+        let ours = keys.into_iter().filter(|key| key["algorithm"] == "EdDSA");
+        ours.map(|key| (key["state"].clone(), key["kid"].as_str().expect("a name").to_owned())).collect::<Vec<_>>()
+    };
+    let keys = rotated(&["EdDSA"]).await;
+    let states: Vec<_> = keys.iter().map(|(state, _)| state).collect();
+    assert_eq!(states, ["active", "next"]);
+    let published = kids(&world).await;
+    assert!(keys.iter().all(|(_, kid)| published.contains(kid)), "{published:?}");
+
+    let left = rotated(&["EdDSA", "--emergency", "--yes"]).await;
+    assert!(matches!(&*left, [(state, _)] if state == "active"), "{left:?}");
+    let published = kids(&world).await;
+    assert!(keys.iter().all(|(_, kid)| !published.contains(kid)) && published.contains(&left[0].1), "{published:?}");
+
+    let wrong = world.rig.run(OPERATOR, &["token", "rotate-key", "--algorithm", "HS256"]).await;
+    assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("must be ES256, EdDSA or RS256"), "{wrong:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
