@@ -164,7 +164,10 @@ fn told(status: StatusCode, detail: &str) -> Response {
     let body = serde_json::json!({ "status": status.as_u16(), "detail": detail }).to_string();
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    // A list that a broker does not know yet is there a second later.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
