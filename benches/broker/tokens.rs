@@ -2,6 +2,7 @@
 //! the client library verifies.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -65,7 +66,7 @@ impl Caller for Workload {
 }
 
 pub async fn measure(bed: &Bed, options: &Options) -> Result<Tokens> {
-    let serving = bed.serve(|dir| config(bed.config_of(dir, &[]), dir)).await?;
+    let serving = bed.serve(config).await?;
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let mut points = Vec::new();
     for (name, algorithm) in ALGORITHMS {
@@ -112,9 +113,11 @@ fn workloads(bed: &Bed, serving: &Serving, n: usize, role: &str) -> Result<Vec<W
 }
 
 /// An issuer with a role for each algorithm and kind; all callers may have all.
-fn config(config: ConfigFile, dir: &std::path::Path) -> ConfigFile {
+fn config(dir: &Path) -> ConfigFile {
     let seal = dir.join("seal.key").display().to_string();
-    let mut config = config
+    let mut config = ConfigFile::new(dir, "bench", "bench.local")
+        .limit("mints_per_minute_per_identity_and_role", 1_000_000)
+        .limit("live_leases_per_identity_and_role", 1_000_000)
         .table("[seal]", &format!("key = {{ file = {seal:?} }}"))
         .table("[token]", &format!("issuer = {ISSUER:?}"))
         .target("payments", &format!("plugin = \"token\"\naudience = {AUDIENCE:?}"));
