@@ -30,9 +30,9 @@ pub const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Longest life of a token without a lease: nobody can end it.
 pub const LEASELESS_LIFE_MAX: Duration = Duration::from_secs(600);
 
-/// The fields of a token request that mean something by themselves (RFC 6749 section 4.4.2, RFC 8707, RFC 8693 section 2.1, RFC 7521
-/// section 4.2): a role's params are fields beside them.
-pub const FORM_FIELDS: [&str; 13] = [
+/// The fields of token requests that mean something by themselves (RFC 6749, RFC 8707, RFC 8693 section 2.1, RFC 7521 section 4.2, RFC 7636), in
+/// flows that are not ours as well: a role's params are fields beside them. Several hold secrets, and params stand in the audit log.
+pub const FORM_FIELDS: [&str; 24] = [
     "grant_type",
     "scope",
     "resource",
@@ -46,6 +46,17 @@ pub const FORM_FIELDS: [&str; 13] = [
     "actor_token",
     "actor_token_type",
     "requested_token_type",
+    "assertion",
+    "code",
+    "code_verifier",
+    "device_code",
+    "id_token",
+    "password",
+    "redirect_uri",
+    "refresh_token",
+    "token",
+    "token_type_hint",
+    "username",
 ];
 
 /// `[token]`: the issuer, and how often its keys change.

@@ -54,7 +54,7 @@ fn nothing_is_unfinished() {
 #[test]
 fn no_file_names_a_path_of_one_machine() {
     let pattern = LOCAL_PATHS.iter().map(|path| regex::escape(path)).collect::<Vec<_>>().join("|");
-    // Not as the end of a longer word, such as `framework/` or `deploy/root/`.
+    // Not as the end of a longer word, such as a folder of ours that ends alike.
     let pattern = Regex::new(&format!(r"(^|[^A-Za-z0-9_.}}/])({pattern})")).expect("a pattern");
     let mut found = Vec::new();
     for path in source::files() {

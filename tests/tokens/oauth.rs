@@ -28,6 +28,9 @@ async fn what_does_not_fit_is_told_by_its_code() {
     for (path, fields, error, words) in [
         (SHOP, vec![CLIENT_CREDENTIALS], "invalid_target", "resource is missing"),
         (SHOP, vec![CLIENT_CREDENTIALS, ("resource", "https://other")], "invalid_target", "nothing lets you"),
+        (SHOP, vec![CLIENT_CREDENTIALS, ("resource", LOOK)], "invalid_target", "nothing lets you"),
+        (SHOP, vec![CLIENT_CREDENTIALS, FOR_PAYMENTS, ("subject_token", "canary")], "invalid_request", "subject_token"),
+        (SHOP, vec![CLIENT_CREDENTIALS, FOR_PAYMENTS, ("refresh_token", "canary")], "invalid_request", "refresh_token"),
         (STRANGER, vec![CLIENT_CREDENTIALS, FOR_PAYMENTS], "invalid_target", "nothing lets you"),
         (SHOP, vec![CLIENT_CREDENTIALS, FOR_PAYMENTS, ("audience", "https://b")], "invalid_target", "two"),
         (SHOP, vec![CLIENT_CREDENTIALS, FOR_PAYMENTS, ("scope", "admin")], "invalid_scope", "no role of yours"),
@@ -51,6 +54,8 @@ async fn what_does_not_fit_is_told_by_its_code() {
         assert!(told.text("error_description").contains(words), "{fields:?}: {told:?}");
         assert!(!told.json.to_string().contains("canary"), "{told:?}");
     }
+    let log = std::fs::read_to_string(world.rig.config.audit_path()).expect("the audit log");
+    assert!(!log.contains("canary"), "a secret that was sent by mistake is on record");
     let mut line = world.rig.line(SHOP).await;
     let answer =
         post(&mut line, "/oauth2/token", "authorization: Basic eDp5\r\n", "grant_type=client_credentials").await;

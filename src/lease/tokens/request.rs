@@ -125,7 +125,9 @@ impl Broker {
         }
         if granted.is_empty() {
             // On record like every refusal; whether there is such an audience is not told.
-            let about = nearest.as_deref().unwrap_or(&ask.resource);
+            // No role has a space in its name: who calls a role its resource is not put on record as allowed to have it.
+            let unknown = format!("for {}", ask.resource);
+            let about = nearest.as_deref().unwrap_or(&unknown);
             let deed = Deed { subject, ..Deed::on_role(action, about, &ask.params) };
             return Err(match self.authorize(&current.config.rules, caller, request, deed).await {
                 Err(Failure::Denied { decision_id, .. }) if nearest.is_none() => TokenRefused::Target { decision_id },

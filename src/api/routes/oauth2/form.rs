@@ -10,6 +10,7 @@ use zeroize::Zeroize;
 use super::refusal::Refusal;
 use crate::api::body::{self, BodyLimits};
 use crate::domain::caller::Caller;
+use crate::token::FORM_FIELDS;
 
 /// The fields of a form, each at most once (RFC 6749 section 3.2).
 pub(super) struct Form(BTreeMap<String, String>);
@@ -75,9 +76,18 @@ impl Form {
         self.take(name).map(SecretString::from).ok_or_else(|| Refusal::request(format!("{name} is missing")))
     }
 
-    /// What nobody took.
-    pub(super) fn rest(self) -> BTreeMap<String, String> {
-        self.0
+    /// What nobody took: a role's params.
+    ///
+    /// # Errors
+    /// When a field among them means something in another flow. It may hold a secret, and params stand in the audit log.
+    pub(super) fn params(mut self) -> Result<BTreeMap<String, String>, Refusal> {
+        match FORM_FIELDS.into_iter().find_map(|name| Some((name, self.take(name)?))) {
+            Some((name, mut value)) => {
+                value.zeroize();
+                Err(Refusal::request(format!("{name} means nothing in this request")))
+            }
+            None => Ok(self.0),
+        }
     }
 }
 

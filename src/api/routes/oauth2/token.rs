@@ -45,7 +45,7 @@ pub(in super::super) async fn token(
         resource: resource(&mut form)?,
         scope: form.take("scope"),
         subject_token: exchanged,
-        params: form.rest(),
+        params: form.params()?,
     };
     if ask.params.len() > api.params_max {
         return Err(Problem::more_than("params", "params_per_request_max", api.params_max).into());
