@@ -54,6 +54,9 @@ impl Broker {
         if row.lease.state != State::Active {
             return Err(wrong(row.lease.state, "only an active lease can be renewed"));
         }
+        if !row.plan.renewable {
+            return Err(wrong(row.lease.state, "its end cannot be moved: ask for another credential"));
+        }
         // Before the row says what the target may come to hold.
         let _place = target.place().map_err(|refusal| refused_by(target, &refusal))?;
         let renewed = self.move_end(target, row, ttl).await?;

@@ -42,6 +42,9 @@ async fn a_token_has_a_lease_and_says_whom_it_is_for() {
     assert_eq!(claims["cnf"]["x5t#S256"].as_str().expect("it is bound").len(), 43);
     assert!(claims["status"]["status_list"]["idx"].is_u64(), "{claims}");
 
+    let refused = client.renew(&lease.id, &Default::default()).await.expect_err("its end is signed");
+    assert_eq!(refused.status(), Some(409), "{refused}");
+
     // Whoever asks hears of its end at once.
     assert_eq!(world.introspect(RECEIVER, &token).await["active"], true);
     let operator = world.rig.client(OPERATOR);
