@@ -153,6 +153,7 @@ fn new_lease(number: usize) -> Result<NewLease> {
         expires_in_target: true,
         renewable: true,
         ends_by: None,
+        room: None,
         params: [].into(),
         body,
     };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use leasehold_client::wire;
-use leasehold_sdk::{Credential, DatabaseCredential, Timestamp, TokenCredential};
+use leasehold_sdk::{AwsCredential, Credential, DatabaseCredential, Timestamp, TokenCredential};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -15,6 +15,7 @@ use crate::lease::{KeyLine, Order};
 /// A lease as callers see it.
 pub(super) fn lease(lease: Lease) -> wire::Lease {
     let revoking = lease.state == State::Revoking;
+    let notice = lease.notice().map(str::to_owned);
     wire::Lease {
         id: lease.id.to_string(),
         role: lease.role,
@@ -31,7 +32,8 @@ pub(super) fn lease(lease: Lease) -> wire::Lease {
         worst_case_until: lease.worst_case_until.map(|t| t.to_string()),
         account: lease.account.to_string(),
         attempts: revoking.then_some(lease.attempts),
-        last_error: lease.last_error.filter(|_| revoking),
+        last_error: lease.last_error.filter(|_| revoking && notice.is_none()),
+        notice,
     }
 }
 
@@ -98,6 +100,7 @@ pub(super) fn with_secret(answer: &impl Serialize) -> Result<Bytes, serde_json::
 enum Exposed<'a> {
     Database { username: &'a str, password: &'a str, host: &'a str, port: u16, database: &'a str, url: &'a str },
     Token { access_token: &'a str, token_type: &'a str, scope: &'a str, expires_at: String },
+    Aws { access_key_id: &'a str, secret_access_key: &'a str, session_token: Option<&'a str>, region: &'a str },
 }
 
 fn exposed(credential: &Credential, expires_at: Timestamp) -> Exposed<'_> {
@@ -116,6 +119,12 @@ fn exposed(credential: &Credential, expires_at: Timestamp) -> Exposed<'_> {
             let expires_at = expires_at.to_string();
             Exposed::Token { access_token: access_token.expose_secret(), token_type, scope, expires_at }
         }
+        Credential::Aws(AwsCredential { access_key_id, secret_access_key, session_token, region }) => Exposed::Aws {
+            access_key_id,
+            secret_access_key: secret_access_key.expose_secret(),
+            session_token: session_token.as_ref().map(|token| token.expose_secret()),
+            region,
+        },
         _ => unreachable!("every kind of credential has its form here"),
     }
 }

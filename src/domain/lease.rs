@@ -130,8 +130,20 @@ pub struct Lease {
     pub account: AccountName,
     /// How often ending it was tried without success.
     pub attempts: u32,
-    /// What the last failed try said.
+    /// What the last failed try said; with no failed try, see [`Lease::notice`].
     pub last_error: Option<String>,
+}
+
+impl Lease {
+    /// What was done about its end, where that is all that can be done and its target's own clock has to do the rest (law 5).
+    pub fn notice(&self) -> Option<&str> {
+        self.last_error.as_deref().filter(|_| self.state == State::Revoking && self.attempts == 0)
+    }
+
+    /// Whether ending it has come as far as it can for now: it is over, or told.
+    pub fn is_settled(&self) -> bool {
+        !self.state.is_live() || self.notice().is_some()
+    }
 }
 
 #[cfg(test)]

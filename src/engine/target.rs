@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_sdk::{
-    ClusterName, Engine, EngineError, Fingerprint, Listing, Mark, MintOrder, Minted, RenewOrder, RevokeOrder, clock,
+    ClusterName, Ending, Engine, EngineError, Fingerprint, Listing, Mark, MintOrder, Minted, RenewOrder, RevokeOrder,
+    clock,
 };
 use parking::Slot;
 use secrecy::SecretString;
@@ -225,7 +226,7 @@ impl TargetHandle {
     }
 
     /// Ends a batch; one answer per order.
-    pub async fn revoke(self: &Arc<Self>, orders: Vec<RevokeOrder>) -> Vec<Result<(), EngineError>> {
+    pub async fn revoke(self: &Arc<Self>, orders: Vec<RevokeOrder>) -> Vec<Result<Ending, EngineError>> {
         let count = orders.len();
         if let Err(e) = self.admit() {
             return vec![Err(e); count];

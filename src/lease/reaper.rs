@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_sdk::{AccountName, EngineError, LeaseId, Revocable, RevokeOrder, Timestamp, failpoint, random};
+use leasehold_sdk::{
+    AccountName, Ending, EngineError, LeaseId, Revocable, RevokeOrder, Room, Timestamp, failpoint, random,
+};
 use tokio::sync::watch;
 
 use super::Broker;
@@ -128,7 +130,13 @@ impl Broker {
         for row in rows {
             match self.may_end(&row) {
                 Verdict::Ask => {
-                    orders.push(RevokeOrder { plan: row.plan, receipt: row.receipt, mint_deadline: row.mint_deadline });
+                    orders.push(RevokeOrder {
+                        plan: row.plan,
+                        receipt: row.receipt,
+                        mint_deadline: row.mint_deadline,
+                        expires_at: row.lease.expires_at,
+                        room: Room::default(),
+                    });
                     asked.push(row.lease);
                 }
                 Verdict::Over => settled.push(Settled { id: row.lease.id, outcome: Outcome::Expired }),
@@ -143,7 +151,11 @@ impl Broker {
         }
         for (lease, result) in asked.into_iter().zip(target.revoke(orders).await) {
             let outcome = match result {
-                Ok(()) => Outcome::Dead,
+                Ok(Ending::Dead) => Outcome::Dead,
+                Ok(Ending::Expired) => Outcome::Expired,
+                Ok(Ending::Told { notice, look_again, .. }) => {
+                    Outcome::Told { notice: notice.to_string(), at: look_again }
+                }
                 Err(e) => {
                     // The circuit has told once why none of its target's leases ends.
                     let after = if target.admit().is_err() {

@@ -187,16 +187,15 @@ impl Broker {
             Err(e) => return report.error = Some(e.to_string()),
         };
         for batch in strays.chunks(BATCH) {
-            let order = |id: &LeaseId| RevokeOrder {
-                plan: target.engine().plan_for_stray(&self.account(*id), &fingerprint),
-                receipt: None,
+            let order = |id: &LeaseId| {
+                let plan = target.engine().plan_for_stray(&self.account(*id), &fingerprint);
                 // It is there, so nothing that could still make it is waited for.
-                mint_deadline: Timestamp::from_unix_ms(0),
+                RevokeOrder::now(plan, None, Timestamp::from_unix_ms(0))
             };
             let results = target.revoke(batch.iter().map(order).collect()).await;
             for (id, result) in batch.iter().zip(results) {
                 let (done, note) = match result {
-                    Ok(()) => ("revoked", None),
+                    Ok(_) => ("revoked", None),
                     Err(e) => ("failed", Some(e.to_string())),
                 };
                 self.put_stray_on_record(target, &self.account(*id), done, note.as_deref()).await;

@@ -45,13 +45,13 @@ impl Broker {
         // One's own that is being ended already needs no second order: however often it is asked for, neither the outbox
         // grows nor is a target asked sooner than its backoff says.
         if own && lease.state == State::Revoking {
-            return self.wait_until(&mut news, id, WAIT_FOR_DEAD, |l| !l.state.is_live()).await;
+            return self.wait_until(&mut news, id, WAIT_FOR_DEAD, Lease::is_settled).await;
         }
         self.authorize_end(&rules, caller, request, deed).await?;
         if lease.state.is_live() {
             self.end_now(id, if own { EndedBy::Caller } else { EndedBy::Operator }).await?;
         }
-        self.wait_until(&mut news, id, WAIT_FOR_DEAD, |l| !l.state.is_live()).await
+        self.wait_until(&mut news, id, WAIT_FOR_DEAD, Lease::is_settled).await
     }
 
     /// Makes a lease `revoking` and due, and wakes its reaper.

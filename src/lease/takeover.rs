@@ -181,16 +181,18 @@ impl Broker {
         let Found { target, fingerprint, accounts, .. } = left;
         let mut report = TargetReport { target: target.name.clone(), ..TargetReport::default() };
         for batch in accounts.chunks(BATCH) {
-            let order = |account: &AccountName| RevokeOrder {
-                plan: target.engine().plan_for_stray(account, &fingerprint),
-                receipt: None,
+            let order = |account: &AccountName| {
                 // It is there, so nothing that could still make it is waited for.
-                mint_deadline: Timestamp::from_unix_ms(0),
+                RevokeOrder::now(
+                    target.engine().plan_for_stray(account, &fingerprint),
+                    None,
+                    Timestamp::from_unix_ms(0),
+                )
             };
             let results = target.revoke(batch.iter().map(order).collect()).await;
             for (account, result) in batch.iter().zip(results) {
                 let (done, note) = match result {
-                    Ok(()) => ("taken_over", None),
+                    Ok(_) => ("taken_over", None),
                     Err(e) => ("failed", Some(e.to_string())),
                 };
                 self.put_stray_on_record(&target, account, done, note.as_deref()).await;

@@ -26,6 +26,14 @@ pub enum Outcome {
     /// Closed without being ended in its target, by an operator's word that the target is gone for good. Also a lease that was
     /// not being ended: it becomes `revoking` by `operator` first.
     Forgotten,
+    /// All is done that can be done, and it is not dead yet: it ends by its target's own clock. Frees the claim; what went wrong before
+    /// is forgotten.
+    Told {
+        /// What was done, for its holder.
+        notice: String,
+        /// When to look again.
+        at: Timestamp,
+    },
     /// Not ended; to be tried again. Counts an attempt and frees the claim.
     Again {
         /// What the target said.

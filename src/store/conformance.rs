@@ -56,6 +56,7 @@ pub fn new_lease(role: &str, target: &str, who: &str) -> NewLease {
         expires_in_target: true,
         renewable: true,
         ends_by: None,
+        room: None,
         params: [("tenant".to_owned(), "42".to_owned())].into(),
         body: json!({ "sql": ["CREATE ROLE \"ü\u{1f600}\""], "n": 18_446_744_073_709_551_615_u64 }),
     };

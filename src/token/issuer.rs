@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use leasehold_sdk::{EngineError, Host, JwtAlgorithm, JwtOrder, Reason, StatusSlot, Withdrawal};
+use leasehold_sdk::{
+    CloudAssertion, EngineError, Host, JwtAlgorithm, JwtOrder, Reason, StatusSlot, SvidSigner, Withdrawal,
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
@@ -138,5 +140,17 @@ impl Host for Issuer {
     async fn withdraw(&self, ended: &[Withdrawal]) -> Result<(), EngineError> {
         let store = self.store.get().ok_or_else(|| EngineError::retry("there is no store yet"))?;
         self.lists.withdraw(&**store, ended).await.map_err(|e| EngineError::retry(e.to_string()))
+    }
+
+    fn cloud_issuer(&self) -> Option<String> {
+        None
+    }
+
+    async fn assert(&self, _: CloudAssertion) -> Result<SecretString, EngineError> {
+        Err(EngineError::refused("there is no issuer for clouds"))
+    }
+
+    fn svid(&self) -> Result<Arc<dyn SvidSigner>, EngineError> {
+        Err(EngineError::retry("there is no SVID"))
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use leasehold_sdk::conformance::{Probe, Subject, run};
 use leasehold_sdk::{
-    AccountName, Credential, Engine, EngineError, EngineKind, Host, JwtAlgorithm, JwtOrder, Mark, RoleContext,
-    RoleSettings, StatusSlot, TargetContext, Withdrawal, clock,
+    AccountName, CloudAssertion, Credential, Engine, EngineError, EngineKind, Host, JwtAlgorithm, JwtOrder, Mark,
+    RoleContext, RoleSettings, StatusSlot, SvidSigner, TargetContext, Withdrawal, clock,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -37,6 +37,18 @@ impl Host for Notes {
 
     async fn withdraw(&self, ended: &[Withdrawal]) -> Result<(), EngineError> {
         self.issuer.withdraw(ended).await
+    }
+
+    fn cloud_issuer(&self) -> Option<String> {
+        self.issuer.cloud_issuer()
+    }
+
+    async fn assert(&self, assertion: CloudAssertion) -> Result<SecretString, EngineError> {
+        self.issuer.assert(assertion).await
+    }
+
+    fn svid(&self) -> Result<Arc<dyn SvidSigner>, EngineError> {
+        self.issuer.svid()
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leasehold_sdk::{
-    AccountName, AdminSecrets, ClusterName, Engine, EngineError, Finding, Fingerprint, Listing, Mark, MintOrder,
-    Minted, Plan, PlanRequest, RenewOrder, Revocable, RevokeOrder, RoleContext, RoleSettings, SettingError, Settings,
-    TargetContext, Throughput,
+    AccountName, AdminSecrets, ClusterName, Ending, Engine, EngineError, Finding, Fingerprint, Listing, Mark,
+    MintOrder, Minted, Plan, PlanRequest, RenewOrder, Revocable, RevokeOrder, RoleContext, RoleSettings, SettingError,
+    Settings, TargetContext, Throughput,
 };
 
 use secrecy::SecretString;
@@ -177,8 +177,8 @@ impl Engine for Target {
         mint::renew(self, orders).await
     }
 
-    async fn revoke(&self, orders: &[RevokeOrder]) -> Vec<Result<(), EngineError>> {
-        revoke::revoke(self, orders).await
+    async fn revoke(&self, orders: &[RevokeOrder]) -> Vec<Result<Ending, EngineError>> {
+        revoke::revoke(self, orders).await.into_iter().map(|dead| dead.map(|()| Ending::Dead)).collect()
     }
 
     async fn list(&self, mark: &Mark, after: Option<&str>, limit: usize) -> Result<Listing, EngineError> {
@@ -215,6 +215,7 @@ fn plan(account: &AccountName, fingerprint: &Fingerprint, body: PlanBody) -> Pla
         expires_in_target: true,
         renewable: true,
         ends_by: None,
+        room: None,
         params: BTreeMap::new(),
         body: body.into_value(),
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use leasehold_postgres::Postgres;
 use leasehold_sdk::{
-    AccountName, Caller, Credential, Engine, EngineError, EngineKind, Fingerprint, LeaseId, Mark, MintOrder, Minted,
-    Plan, PlanRequest, Receipt, RevokeOrder, RoleContext, RoleSettings, Settings, StoreTag, TargetContext, Timestamp,
-    clock,
+    AccountName, Caller, Credential, Ending, Engine, EngineError, EngineKind, Fingerprint, LeaseId, Mark, MintOrder,
+    Minted, Plan, PlanRequest, Receipt, RevokeOrder, RoleContext, RoleSettings, Settings, StoreTag, TargetContext,
+    Timestamp, clock,
 };
 use leasehold_testkit::{Admin, Installation, PgFixture, PgOptions, Session, unique};
 use secrecy::ExposeSecret;
@@ -198,7 +198,7 @@ impl Bed {
 
     /// Ends an account.
     pub async fn revoke(&self, account: &Account) -> Result<(), EngineError> {
-        self.engine.revoke(&[order(account)]).await.remove(0)
+        self.engine.revoke(&[order(account)]).await.remove(0).map(|ending| assert_eq!(ending, Ending::Dead))
     }
 
     /// Ends an account, and sees that nothing is left of it.
@@ -235,7 +235,7 @@ impl Bed {
 
 /// The order that ends an account.
 pub fn order(account: &Account) -> RevokeOrder {
-    RevokeOrder { plan: account.plan.clone(), receipt: Some(account.receipt.clone()), mint_deadline: soon(30) }
+    RevokeOrder::now(account.plan.clone(), Some(account.receipt.clone()), soon(30))
 }
 
 /// A moment so many seconds from now.

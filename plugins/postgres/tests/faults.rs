@@ -37,7 +37,7 @@ async fn behind_proxy(postgres: Installation, kind: Kind, more: serde_json::Valu
 
 /// Ends what may have been made, and sees that nothing is there.
 async fn ends(bed: &Bed, plan: &Plan, mint_deadline: leasehold_sdk::Timestamp) {
-    let order = [RevokeOrder { plan: plan.clone(), receipt: None, mint_deadline }];
+    let order = [RevokeOrder::now(plan.clone(), None, mint_deadline)];
     wait_until(PATIENCE, "the lease to end", || async { bed.engine.revoke(&order).await.remove(0).is_ok() }).await;
     assert!(bed.pg.roles_with_prefix(&plan.account.to_string()).await.is_empty());
 }
@@ -96,7 +96,7 @@ async fn a_create_that_stalls_in_the_server_while_its_lease_is_revoked(postgres:
         let waits = "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'pg_authid'::regclass";
         wait_until(PATIENCE, "the CREATE to stall", || async { bed.ask(waits).await.unwrap() == "1" }).await;
 
-        let order = [RevokeOrder { plan: plan.clone(), receipt: None, mint_deadline: deadline }];
+        let order = [RevokeOrder::now(plan.clone(), None, deadline)];
         wait_until(PATIENCE, "the lease to end", || async { bed.engine.revoke(&order).await.remove(0).is_ok() }).await;
         blocker.execute("COMMIT").await.unwrap();
         let answer = stalled.await.unwrap();
@@ -193,11 +193,8 @@ async fn a_batch_larger_than_a_chunk(postgres: Installation) {
             plans.iter().map(|p| MintOrder { plan: p.clone(), expires_at: soon(60), deadline: soon(30) }).collect();
         let minted = bed.engine.mint(orders).await;
         let receipts = minted.into_iter().map(|m| m.unwrap().receipt);
-        let orders: Vec<_> = plans
-            .iter()
-            .zip(receipts)
-            .map(|(p, r)| RevokeOrder { plan: p.clone(), receipt: Some(r), mint_deadline: soon(30) })
-            .collect();
+        let orders: Vec<_> =
+            plans.iter().zip(receipts).map(|(p, r)| RevokeOrder::now(p.clone(), Some(r), soon(30))).collect();
         let answers = bed.engine.revoke(&orders).await;
         assert!(answers.iter().all(Result::is_ok), "{answers:?}");
         let prefix = format!("lh_{}_{}", bed.mark.cluster, bed.mark.tag);

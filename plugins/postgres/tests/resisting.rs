@@ -41,7 +41,7 @@ async fn its_own_row_locked(postgres: Installation) {
             .await
             .unwrap();
         let answers = bed.engine.revoke(&[&a, &b, &calm].map(crate::bed::order)).await;
-        assert_eq!(answers, [Ok(()), Ok(()), Ok(())], "{kind:?}");
+        assert!(answers.iter().all(Result::is_ok), "{kind:?}: {answers:?}");
         s.wait_until_dead(DYING).await;
         t.wait_until_dead(DYING).await;
         for account in [a, b, calm] {

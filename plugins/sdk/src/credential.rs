@@ -11,6 +11,8 @@ pub enum Credential {
     Database(DatabaseCredential),
     /// A token for one audience.
     Token(TokenCredential),
+    /// Keys of a cloud that signs requests with them (AWS).
+    Aws(AwsCredential),
 }
 
 /// A login of a database.
@@ -39,6 +41,19 @@ pub struct TokenCredential {
     pub token_type: String,
     /// What it allows: names with spaces between.
     pub scope: String,
+}
+
+/// What the SDKs of AWS sign their requests with.
+#[derive(Debug)]
+pub struct AwsCredential {
+    /// Which key; no secret.
+    pub access_key_id: String,
+    /// The key.
+    pub secret_access_key: SecretString,
+    /// Goes with the key of a session; `None`: the key of a user.
+    pub session_token: Option<SecretString>,
+    /// The region that the target is for.
+    pub region: String,
 }
 
 /// How a credential can be ended before its time (law 5).

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountName, AdminSecrets, ClusterName, Credential, EngineError, Finding, JwtAlgorithm, LeaseId, Revocable,
+    AccountName, AdminSecrets, ClusterName, Credential, EngineError, Finding, JwtAlgorithm, LeaseId, Reason, Revocable,
     RoleSettings, SettingError, Settings, StatusSlot, StoreTag, Timestamp,
 };
 
@@ -94,9 +94,9 @@ pub trait Engine: Send + Sync {
     /// Moves the target's own expiry; one answer per order.
     async fn renew(&self, orders: &[RenewOrder]) -> Vec<Result<(), EngineError>>;
 
-    /// Ends what the plans say, open sessions included; one answer per order. Idempotent. `Ok` means dead: gone, or never
-    /// made with nothing left that could still make it. One order that cannot be ended does not hinder the others.
-    async fn revoke(&self, orders: &[RevokeOrder]) -> Vec<Result<(), EngineError>>;
+    /// Ends what the plans say, open sessions included; one answer per order. Idempotent. One order that cannot be ended does
+    /// not hinder the others.
+    async fn revoke(&self, orders: &[RevokeOrder]) -> Vec<Result<Ending, EngineError>>;
 
     /// Accounts that carry our mark, in the order of their names, after `after`.
     ///
@@ -243,6 +243,9 @@ pub struct Plan {
     /// The latest moment at which it ends, whatever the role allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_by: Option<Timestamp>,
+    /// The finite space in the target in which its end is told, such as the policies of one role; see [`Room`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<String>,
     /// What the caller passed: a renewal is decided again with the same.
     #[serde(default)]
     pub params: BTreeMap<String, String>,
@@ -299,6 +302,58 @@ pub struct RevokeOrder {
     pub receipt: Option<Receipt>,
     /// The deadline of its mint: without a receipt, "not there" proves nothing before this moment of the target's clock.
     pub mint_deadline: Timestamp,
+    /// When it ends by itself, where its target has an expiry.
+    pub expires_at: Timestamp,
+    /// What its end may take of its plan's room.
+    pub room: Room,
+}
+
+impl RevokeOrder {
+    /// Of a credential that ends as soon as it can be ended.
+    pub fn now(plan: Plan, receipt: Option<Receipt>, mint_deadline: Timestamp) -> Self {
+        Self { plan, receipt, mint_deadline, expires_at: mint_deadline, room: Room::default() }
+    }
+}
+
+/// What ending a credential may take of a room: a space in its target, such as that of a policy, which is finite and in which the
+/// ends of others stand too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Whether it may take a place: false where its identity has had its share, or where nobody asked for its end.
+    pub place: bool,
+    /// Whose ends are told there already and are not over; what the room is to hold is these and those of the batch.
+    pub standing: Vec<Standing>,
+    /// All credentials of the room that were made before this moment are to end, ours or not (an operator's order).
+    pub cut: Option<Timestamp>,
+}
+
+/// An end that is told in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Whose.
+    pub account: AccountName,
+    /// Told until then.
+    pub until: Timestamp,
+    /// By a cut.
+    pub cut: Option<Timestamp>,
+}
+
+/// How a credential was ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// It is dead: gone, or never made with nothing left that could still make it.
+    Dead,
+    /// It ended by the target's own clock.
+    Expired,
+    /// What there is to do is done, and it is not dead yet: it ends by the target's own clock, at the latest (law 5). To be looked at again.
+    Told {
+        /// What was done and what that is worth, for its holder.
+        notice: Reason,
+        /// Whether it takes a place in its room.
+        placed: bool,
+        /// When to look again.
+        look_again: Timestamp,
+    },
 }
 
 /// Whose accounts to list.

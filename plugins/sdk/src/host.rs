@@ -1,5 +1,7 @@
 //! What the core does for engines.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,58 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// [`EngineError::Retry`] when it cannot be kept at the moment.
     async fn withdraw(&self, ended: &[Withdrawal]) -> Result<(), EngineError>;
+
+    /// Who asserts to clouds: the URL under which they find its keys (OpenID Connect Discovery 1.0), another than the issuer's of
+    /// workload tokens; `None`: there is no `[token]`.
+    fn cloud_issuer(&self) -> Option<String>;
+
+    /// Signs the broker's own word to a cloud, which no workload ever holds. The core adds `iss`, `iat`, `exp`, `jti` and `kid`.
+    ///
+    /// # Errors
+    /// [`EngineError::Retry`] when there is no key at the moment, [`EngineError::Refused`] when there is no issuer.
+    async fn assert(&self, assertion: CloudAssertion) -> Result<SecretString, EngineError>;
+
+    /// The broker's own SVID, to sign requests to a cloud with.
+    ///
+    /// # Errors
+    /// [`EngineError::Retry`] while there is none.
+    fn svid(&self) -> Result<Arc<dyn SvidSigner>, EngineError>;
+}
+
+/// The broker's own word to a cloud. Its subject is `leasehold:<cluster>:<about>`, and it is good for minutes.
+#[derive(Debug)]
+pub struct CloudAssertion {
+    /// The one cloud that it is for (`aud`).
+    pub audience: String,
+    /// The role or target for which the cloud is asked: part of the subject, so that the cloud's own rules can tell them apart.
+    pub about: String,
+    /// What it says beside.
+    pub claims: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Signs requests with the key of an X.509-SVID, and nothing else: see [`SvidSigner::sign`].
+pub trait SvidSigner: Send + Sync {
+    /// The certificate and those between it and its root, as DER, the leaf first.
+    fn chain(&self) -> &[Vec<u8>];
+
+    /// What kind of key it is.
+    fn key(&self) -> SvidKey;
+
+    /// Signs a string to sign of `AWS4-X509-…` with SHA-256: RSA with PKCS #1 v1.5, or ECDSA as DER. Any other text is refused, so
+    /// that nothing that signs requests can sign handshakes.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`].
+    fn sign(&self, text: &str) -> Result<Vec<u8>, EngineError>;
+}
+
+/// Kinds of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SvidKey {
+    /// ECDSA.
+    Ecdsa,
+    /// RSA.
+    Rsa,
 }
 
 /// A token to sign.

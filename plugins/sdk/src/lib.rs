@@ -22,13 +22,13 @@ mod settings;
 
 pub use admin::{AdminSecret, AdminSecrets};
 pub use clock::Timestamp;
-pub use credential::{Credential, DatabaseCredential, Revocable, TokenCredential};
+pub use credential::{AwsCredential, Credential, DatabaseCredential, Revocable, TokenCredential};
 pub use engine::{
-    Behalf, Caller, Engine, EngineKind, Fingerprint, Listed, Listing, Mark, MintOrder, Minted, Plan, PlanRequest,
-    Receipt, RenewOrder, RevokeOrder, RoleContext, TargetContext, Throughput, TokenTarget,
+    Behalf, Caller, Ending, Engine, EngineKind, Fingerprint, Listed, Listing, Mark, MintOrder, Minted, Plan,
+    PlanRequest, Receipt, RenewOrder, RevokeOrder, RoleContext, Room, Standing, TargetContext, Throughput, TokenTarget,
 };
 pub use error::{EngineError, Finding, Level, Reason};
-pub use host::{Host, JwtAlgorithm, JwtOrder, StatusSlot, Withdrawal};
+pub use host::{CloudAssertion, Host, JwtAlgorithm, JwtOrder, StatusSlot, SvidKey, SvidSigner, Withdrawal};
 pub use ids::{AccountName, ClusterName, IdError, LeaseId, StoreTag};
 pub use keys::Keys;
 pub use settings::{RoleSettings, SecretSource, SettingError, Settings};

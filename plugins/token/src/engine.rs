@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use leasehold_sdk::{
-    AccountName, ClusterName, Credential, Engine, EngineError, Finding, Fingerprint, Host, JwtAlgorithm, Listing, Mark,
-    MintOrder, Minted, Plan, PlanRequest, RenewOrder, Revocable, RevokeOrder, RoleContext, RoleSettings, SettingError,
-    Settings, Throughput, TokenCredential, TokenTarget, clock,
+    AccountName, ClusterName, Credential, Ending, Engine, EngineError, Finding, Fingerprint, Host, JwtAlgorithm,
+    Listing, Mark, MintOrder, Minted, Plan, PlanRequest, RenewOrder, Revocable, RevokeOrder, RoleContext, RoleSettings,
+    SettingError, Settings, Throughput, TokenCredential, TokenTarget, clock,
 };
 
 use crate::plan::{self, Body};
@@ -91,6 +91,7 @@ impl Engine for TokenEngine {
             expires_in_target: true,
             renewable: false,
             ends_by: None,
+            room: None,
             params: Default::default(),
             body: serde_json::Value::Null,
         }
@@ -105,14 +106,14 @@ impl Engine for TokenEngine {
     }
 
     /// Whoever asks the broker is told by the state of the lease; here those are told who look at status lists.
-    async fn revoke(&self, orders: &[RevokeOrder]) -> Vec<Result<(), EngineError>> {
+    async fn revoke(&self, orders: &[RevokeOrder]) -> Vec<Result<Ending, EngineError>> {
         let now = clock::wall();
         let ours = |order: &RevokeOrder| self.is_ours(&order.plan).and_then(|()| plan::withdrawal(order));
         let ends: Vec<_> = orders.iter().map(ours).collect();
         let ended: Vec<_> = ends.iter().flatten().flatten().filter(|ended| ended.until > now).cloned().collect();
         let told = if ended.is_empty() { Ok(()) } else { self.host.withdraw(&ended).await };
         // What is signed after this is ended already, so that nothing has to wait for the deadline of its mint (law 3).
-        ends.into_iter().map(|end| end.and_then(|_| told.clone())).collect()
+        ends.into_iter().map(|end| end.and_then(|_| told.clone()).map(|()| Ending::Dead)).collect()
     }
 
     async fn list(&self, _: &Mark, _: Option<&str>, _: usize) -> Result<Listing, EngineError> {

@@ -19,6 +19,7 @@ pub(crate) fn lease() -> Lease {
         account: "lh_a_b_c".into(),
         attempts: None,
         last_error: None,
+        notice: None,
     }
 }
 

@@ -69,6 +69,7 @@ impl Engine for FakeEngine {
             expires_in_target: false,
             renewable: true,
             ends_by: None,
+            room: None,
             params: Default::default(),
             body: serde_json::Value::Null,
         }
@@ -82,8 +83,8 @@ impl Engine for FakeEngine {
         orders.iter().map(|_| Ok(())).collect()
     }
 
-    async fn revoke(&self, orders: &[RevokeOrder]) -> Vec<Result<(), EngineError>> {
-        orders.iter().map(|_| Ok(())).collect()
+    async fn revoke(&self, orders: &[RevokeOrder]) -> Vec<Result<Ending, EngineError>> {
+        orders.iter().map(|_| Ok(Ending::Dead)).collect()
     }
 
     async fn list(&self, _: &Mark, _: Option<&str>, _: usize) -> Result<Listing, EngineError> {

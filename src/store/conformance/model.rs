@@ -49,7 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => pick.clone().prop_map(Step::CloseUnmade),
         1 => many,
         5 => (0..2_usize, turn, 0..5_usize).prop_map(|(target, turn, limit)| Step::Claim { target, turn, limit }),
-        5 => (pick, 0..4_usize).prop_map(|(i, o)| Step::Settle(i, o)),
+        5 => (pick, 0..5_usize).prop_map(|(i, o)| Step::Settle(i, o)),
         3 => (1..8000_i64).prop_map(Step::Wait),
         1 => Just(Step::Reopen),
     ]
@@ -326,6 +326,7 @@ async fn settle(
         0 => Outcome::Dead,
         1 => Outcome::Expired,
         2 => Outcome::Forgotten,
+        3 => Outcome::Told { notice: "told".to_owned(), at: again },
         _ => Outcome::Again { error: "no".to_owned(), at: again },
     };
     store.settle(vec![Settled { id: lease.id, outcome: outcome.clone() }], now).await.unwrap();
@@ -338,8 +339,8 @@ async fn settle(
     match outcome {
         Outcome::Dead | Outcome::Forgotten => close(lease, lines, State::Revoked),
         Outcome::Expired => close(lease, lines, State::Expired),
-        Outcome::Again { .. } => {
-            lease.attempts += 1;
+        Outcome::Again { .. } | Outcome::Told { .. } => {
+            lease.attempts = if matches!(outcome, Outcome::Again { .. }) { lease.attempts + 1 } else { 0 };
             (lease.due, lease.claimed) = (again, Timestamp::from_unix_ms(0));
         }
     }

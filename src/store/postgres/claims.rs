@@ -200,8 +200,9 @@ struct Batch {
     expired: Vec<String>,
     forgotten: Vec<String>,
     again: Vec<String>,
-    errors: Vec<String>,
+    texts: Vec<String>,
     again_at: Vec<i64>,
+    failed: Vec<bool>,
 }
 
 pub(super) const CLOSE: &str = moving! {
@@ -211,9 +212,9 @@ pub(super) const CLOSE: &str = moving! {
 };
 
 pub(super) const AGAIN: &str = "WITH try AS (SELECT unnest($2::text[]) AS id, unnest($3::text[]) AS error, \
-    unnest($4::bigint[]) AS at), old AS (SELECT id FROM leases WHERE id = ANY($2) AND state = 'revoking' \
+    unnest($4::bigint[]) AS at, unnest($5::boolean[]) AS failed), old AS (SELECT id FROM leases WHERE id = ANY($2) AND state = 'revoking' \
     AND (claimed_by IS NULL OR claimed_by = $1 OR claimed_until = 0) ORDER BY id FOR UPDATE) \
-    UPDATE leases SET attempts = attempts + 1, last_error = try.error, due_at = try.at, claimed_until = 0 \
+    UPDATE leases SET attempts = CASE WHEN try.failed THEN attempts + 1 ELSE 0 END, last_error = try.error, due_at = try.at, claimed_until = 0 \
     FROM try, old WHERE leases.id = try.id AND leases.id = old.id";
 
 impl Batch {
@@ -225,14 +226,18 @@ impl Batch {
                 Outcome::Dead => batch.dead.push(id.to_string()),
                 Outcome::Expired => batch.expired.push(id.to_string()),
                 Outcome::Forgotten => batch.forgotten.push(id.to_string()),
-                Outcome::Again { error, at } => {
-                    batch.again.push(id.to_string());
-                    batch.errors.push(error);
-                    batch.again_at.push(at.unix_ms());
-                }
+                Outcome::Again { error, at } => batch.look_again(id, error, at, true),
+                Outcome::Told { notice, at } => batch.look_again(id, notice, at, false),
             }
         }
         batch
+    }
+
+    fn look_again(&mut self, id: LeaseId, text: String, at: Timestamp, failed: bool) {
+        self.again.push(id.to_string());
+        self.texts.push(text);
+        self.again_at.push(at.unix_ms());
+        self.failed.push(failed);
     }
 
     async fn settle(self, db: &mut PgConnection, broker: &str, now: Timestamp) -> Result<(), StoreError> {
@@ -251,8 +256,8 @@ impl Batch {
             close.execute(&mut *transaction).await.map_err(failed)?;
         }
         if !self.again.is_empty() {
-            let again = sqlx::query(AGAIN).bind(broker).bind(&self.again).bind(&self.errors).bind(&self.again_at);
-            again.execute(&mut *transaction).await.map_err(failed)?;
+            let again = sqlx::query(AGAIN).bind(broker).bind(&self.again).bind(&self.texts).bind(&self.again_at);
+            again.bind(&self.failed).execute(&mut *transaction).await.map_err(failed)?;
         }
         transaction.commit().await.map_err(failed)
     }

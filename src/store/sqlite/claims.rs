@@ -255,7 +255,10 @@ impl Settle {
                 Outcome::Expired => expired.push(id),
                 Outcome::Forgotten => forgotten.push(id),
                 Outcome::Again { error, at } => {
-                    again.push(json!({ "id": id, "error": error, "at": at.unix_ms() }));
+                    again.push(json!({ "id": id, "text": error, "at": at.unix_ms(), "failed": 1 }));
+                }
+                Outcome::Told { notice, at } => {
+                    again.push(json!({ "id": id, "text": notice, "at": at.unix_ms(), "failed": 0 }));
                 }
             }
         }
@@ -269,7 +272,8 @@ pub(super) const CLOSE: &str = "UPDATE leases SET state = ?2, ended_at = ?3, mov
     last_error = coalesce(?4, last_error) WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'revoking'";
 
 /// The plus keeps the index of the state out: each lease of the list is looked up by its id.
-pub(super) const AGAIN: &str = "UPDATE leases SET attempts = attempts + 1, tried = 1, last_error = try.value ->> 'error', \
+pub(super) const AGAIN: &str = "UPDATE leases SET attempts = iif(try.value ->> 'failed', attempts + 1, 0), \
+    tried = try.value ->> 'failed', last_error = try.value ->> 'text', \
     due_at = try.value ->> 'at', wake_at = try.value ->> 'at', claimed_until = 0 FROM json_each(?1) AS try \
     WHERE leases.id = try.value ->> 'id' AND +leases.state = 'revoking'";
 

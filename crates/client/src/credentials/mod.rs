@@ -127,7 +127,7 @@ impl Held {
     ) -> Option<Self> {
         let said = match &credential {
             Credential::Token(token) => token.said(),
-            Credential::Database(_) => None,
+            Credential::Database(_) | Credential::Aws(_) => None,
         };
         let life = match &lease {
             Some(lease) => of_lease(lease),

@@ -13,6 +13,21 @@ pub enum Credential {
     Database(DatabaseCredential),
     /// A token for one audience: `"kind": "token"`.
     Token(TokenCredential),
+    /// Keys that requests to AWS are signed with: `"kind": "aws"`.
+    Aws(AwsCredential),
+}
+
+/// What the SDKs of AWS sign their requests with.
+#[derive(Debug)]
+pub struct AwsCredential {
+    /// Which key; no secret.
+    pub access_key_id: String,
+    /// The key.
+    pub secret_access_key: SecretString,
+    /// Goes with the key of a session; `None`: the key of a user.
+    pub session_token: Option<SecretString>,
+    /// The region that the target is for.
+    pub region: String,
 }
 
 /// A token for one audience (RFC 6750, RFC 9068).
@@ -67,6 +82,7 @@ impl Credential {
         match self {
             Self::Database(_) => "database",
             Self::Token(_) => "token",
+            Self::Aws(_) => "aws",
         }
     }
 }
@@ -89,6 +105,12 @@ pub(crate) struct CredentialMembers {
     token_type: Option<String>,
     scope: Option<String>,
     expires_at: Option<String>,
+    access_key_id: Option<String>,
+    #[serde(default, deserialize_with = "secret::optional")]
+    secret_access_key: Option<SecretString>,
+    #[serde(default, deserialize_with = "secret::optional")]
+    session_token: Option<SecretString>,
+    region: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Credential {
@@ -102,6 +124,7 @@ impl CredentialMembers {
         match self.kind.as_str() {
             "database" => self.into_database().map(Credential::Database),
             "token" => self.into_token().map(Credential::Token),
+            "aws" => self.into_aws().map(Credential::Aws),
             other => Err(CredentialError::UnknownKind(other.chars().take(64).collect())),
         }
     }
@@ -113,6 +136,16 @@ impl CredentialMembers {
             token_type: self.token_type.ok_or(without("token_type"))?,
             scope: self.scope.ok_or(without("scope"))?,
             expires_at: self.expires_at.ok_or(without("expires_at"))?,
+        })
+    }
+
+    fn into_aws(self) -> Result<AwsCredential, CredentialError> {
+        let without = |member| CredentialError::Missing { kind: "aws", member };
+        Ok(AwsCredential {
+            access_key_id: self.access_key_id.ok_or(without("access_key_id"))?,
+            secret_access_key: self.secret_access_key.ok_or(without("secret_access_key"))?,
+            session_token: self.session_token,
+            region: self.region.ok_or(without("region"))?,
         })
     }
 
@@ -165,6 +198,19 @@ pub(super) mod schema {
             scope: String,
             /// When it ends.
             expires_at: String,
+        },
+        /// Keys that requests to AWS are signed with.
+        Aws {
+            /// Which key; no secret.
+            access_key_id: String,
+            /// The key.
+            #[schema(format = "password")]
+            secret_access_key: String,
+            /// Goes with the key of a session; null: the key of a user.
+            #[schema(format = "password")]
+            session_token: Option<String>,
+            /// The region that the target is for.
+            region: String,
         },
     }
 }

@@ -75,6 +75,10 @@ pub struct Lease {
     /// What the last failed try said; only while it is being revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// What was done about its end where nothing more can be done, and what that is worth: it ends by its target's own clock, at
+    /// `worst_case_until`. Only while it is being revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
 }
 
 impl Lease {

@@ -22,7 +22,7 @@ mod unique;
 pub use agent::{AckRequest, AgentStatus, Supplied, SupplyStatus};
 pub use brokers::{BlockEntry, BlockList, BlockRequest, BlockResponse, BrokerEntry, BrokerList};
 pub(crate) use credential::CredentialMembers;
-pub use credential::{Credential, CredentialError, DatabaseCredential, TokenCredential};
+pub use credential::{AwsCredential, Credential, CredentialError, DatabaseCredential, TokenCredential};
 pub use custody::{RotateAdminRequest, RotateAdminResponse, RotateSealResponse};
 pub use decision::{DecisionRequest, DecisionResponse};
 pub use issuer::{IssuerDocuments, RotateKeyRequest, TokenKey, TokenKeyList};

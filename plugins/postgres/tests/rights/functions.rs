@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold_sdk::{Credential, Level, RevokeOrder, RoleSettings, clock};
+use leasehold_sdk::{Credential, Ending, Level, RevokeOrder, RoleSettings, clock};
 use leasehold_testkit::{Admin, Installation, PgFixture, Session, unique};
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -74,8 +74,8 @@ async fn an_account_that_holds_the_lock_of_another_mint_is_ended(postgres: Insta
     let never = bench.plan(&role).await;
     session.execute(&format!("SELECT pg_advisory_lock({})", never.account.lease().lock_key())).await.unwrap();
 
-    let order = RevokeOrder { plan: never, receipt: None, mint_deadline: clock::wall().minus(Duration::from_secs(1)) };
-    assert_eq!(bench.engine.revoke(&[order]).await, [Ok(())]);
+    let order = RevokeOrder::now(never, None, clock::wall().minus(Duration::from_secs(1)));
+    assert_eq!(bench.engine.revoke(&[order]).await, [Ok(Ending::Dead)]);
     session.wait_until_dead(Duration::from_secs(20)).await;
     bench.revoke(hostile, &minted).await;
 }

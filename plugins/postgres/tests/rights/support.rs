@@ -106,7 +106,7 @@ impl Bench {
 
     /// Ends it.
     pub async fn revoke(&self, plan: Plan, minted: &Minted) {
-        let order = RevokeOrder { plan, receipt: Some(minted.receipt.clone()), mint_deadline: clock::wall() };
+        let order = RevokeOrder::now(plan, Some(minted.receipt.clone()), clock::wall());
         self.engine.revoke(&[order]).await.remove(0).expect("a dead account");
     }
 }

@@ -38,7 +38,7 @@ pub(super) async fn one_bad_order_leaves_the_others(h: &Harness<'_>) {
     let (a, b) = (h.made().await, h.made().await);
     let mut broken = h.plan();
     broken.body = serde_json::json!(17);
-    let order = |plan: &crate::Plan, receipt| RevokeOrder { plan: plan.clone(), receipt, mint_deadline: ago(1) };
+    let order = |plan: &crate::Plan, receipt| RevokeOrder::now(plan.clone(), receipt, ago(1));
     let orders = [
         order(&a.0, Some(a.1.receipt.clone())),
         order(&broken, None),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Probe, Subject};
 use crate::{
-    AccountName, Caller, Engine, EngineError, Fingerprint, LeaseId, Listed, Listing, MintOrder, Minted, Plan,
+    AccountName, Caller, Ending, Engine, EngineError, Fingerprint, LeaseId, Listed, Listing, MintOrder, Minted, Plan,
     PlanRequest, Receipt, RevokeOrder, RoleSettings, Timestamp, clock,
 };
 
@@ -82,10 +82,10 @@ impl<'a> Harness<'a> {
         receipt: Option<&Receipt>,
         mint_deadline: Timestamp,
     ) -> Result<(), EngineError> {
-        let order = RevokeOrder { plan: plan.clone(), receipt: receipt.cloned(), mint_deadline };
+        let order = RevokeOrder::now(plan.clone(), receipt.cloned(), mint_deadline);
         let mut answers = self.engine().revoke(&[order]).await;
         assert_eq!(answers.len(), 1, "one answer for one order");
-        answers.remove(0)
+        answers.remove(0).map(|ending| assert_eq!(ending, Ending::Dead, "{}", plan.account))
     }
 
     /// Ends an account, and sees that it is gone.
