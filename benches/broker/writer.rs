@@ -154,6 +154,7 @@ fn new_lease(number: usize) -> Result<NewLease> {
         renewable: true,
         ends_by: None,
         room: None,
+        slack: Duration::ZERO,
         params: [].into(),
         body,
     };

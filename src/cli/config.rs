@@ -18,7 +18,11 @@ pub struct ConfigArgs {
 
 /// The engines that this binary has; tokens are signed by this issuer.
 pub fn engine_kinds(issuer: &Arc<Issuer>) -> Vec<Box<dyn EngineKind>> {
-    vec![Box::new(leasehold_postgres::Postgres), Box::new(leasehold_token::Token::new(issuer.clone()))]
+    vec![
+        Box::new(leasehold_postgres::Postgres),
+        Box::new(leasehold_token::Token::new(issuer.clone())),
+        Box::new(leasehold_aws::Aws::new(issuer.clone())),
+    ]
 }
 
 /// Reads it for an operator's command, which shows as `check` in the targets' session lists.

@@ -162,8 +162,12 @@ fn role(name: &str, section: &Section<'_>, targets: &Targets, limits: &Limits) -
         check_tokens(section, lifetimes.as_ref(), params.as_ref(), leased);
     }
     let settings = section.rest();
-    let context =
-        RoleContext { role: name.to_owned(), params: params.iter().flat_map(|p| p.keys().cloned()).collect() };
+    let context = RoleContext {
+        role: name.to_owned(),
+        params: params.iter().flat_map(|p| p.keys().cloned()).collect(),
+        ttl: lifetimes.as_ref()?.ttl(),
+        max_ttl: lifetimes.as_ref()?.max_ttl(),
+    };
     let settings = target?.engine.role(&context, settings).map_err(|e| section.refused(&e)).ok()?;
     Some(Role {
         name: name.to_owned(),

@@ -320,7 +320,7 @@ fn new_lease(id: LeaseId, role: &Role, caller: &Caller, plan: &Plan, times: Time
         rotate_at: times.rotate_at,
         renewable: plan.renewable && plan.revocable != Revocable::None && ttl < role.lifetimes.max_ttl(),
         revocable: plan.revocable,
-        worst_case_until: plan.expires_in_target.then_some(times.expires_at),
+        worst_case_until: plan.expires_in_target.then_some(times.expires_at.plus(plan.slack)),
         account: plan.account.clone(),
         attempts: 0,
         last_error: None,

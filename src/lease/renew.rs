@@ -72,7 +72,7 @@ impl Broker {
         let Row { lease, plan, receipt, .. } = row;
         let now = self.clock.now();
         let mut expires_at = Lifetimes::renewed(now, ttl, lease.expires_at, lease.max_expires_at);
-        let worst_case_until = plan.expires_in_target.then_some(expires_at);
+        let worst_case_until = plan.expires_in_target.then_some(expires_at.plus(plan.slack));
         if !self.store.announce_renewal(lease.id, now, worst_case_until).await? {
             return Err(wrong(State::Revoking, "its time is up"));
         }

@@ -6,6 +6,7 @@ mod lives;
 mod model;
 pub mod orders;
 mod races;
+mod rooms;
 mod sealed;
 mod token_status;
 
@@ -26,6 +27,7 @@ pub async fn run<S: Store + 'static>(open: impl AsyncFn(&str) -> S, claims: AtOp
     orders::run(&open).await;
     races::run(&open).await;
     sealed::run(&open).await;
+    rooms::run(&open).await;
     token_status::run(&open).await;
     model::run(&open, claims).await;
 }
@@ -57,6 +59,7 @@ pub fn new_lease(role: &str, target: &str, who: &str) -> NewLease {
         renewable: true,
         ends_by: None,
         room: None,
+        slack: std::time::Duration::ZERO,
         params: [("tenant".to_owned(), "42".to_owned())].into(),
         body: json!({ "sql": ["CREATE ROLE \"ü\u{1f600}\""], "n": 18_446_744_073_709_551_615_u64 }),
     };

@@ -15,6 +15,7 @@ pub mod moving;
 mod orders;
 mod outbox;
 pub mod postgres;
+mod rooms;
 mod rows;
 mod sealed;
 pub mod sqlite;
@@ -29,12 +30,13 @@ pub use facts::{AuditHead, Facts, Standing};
 pub use leases::{Filter, Inserted, Leases, Live, NewLease, Row, Visible};
 pub use orders::{NewOrder, Order, OrderStep, Orders};
 pub use outbox::{LeaseChange, Outbox, OutboxEntry, OutboxLine};
+pub use rooms::{RoomPlace, Rooms};
 pub use sealed::{Sealed, SealedRow, SealedState};
 pub use token_status::TokenStatus;
 
 /// Everything that a store is.
-pub trait Store: Leases + Claims + Orders + Blocks + Brokers + Facts + Outbox + Sealed + TokenStatus {}
-impl<T: Leases + Claims + Orders + Blocks + Brokers + Facts + Outbox + Sealed + TokenStatus> Store for T {}
+pub trait Store: Leases + Claims + Orders + Blocks + Brokers + Facts + Outbox + Rooms + Sealed + TokenStatus {}
+impl<T: Leases + Claims + Orders + Blocks + Brokers + Facts + Outbox + Rooms + Sealed + TokenStatus> Store for T {}
 
 /// The version of the schema that this program makes. A program works with stores of this version and of the one before and
 /// after it, so that brokers can be replaced one after the other: what one version takes away, none may have needed since the

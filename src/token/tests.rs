@@ -99,7 +99,7 @@ impl Bed {
     }
 
     fn role(&self, settings: serde_json::Value) -> RoleSettings {
-        let context = RoleContext { role: "conformance".into(), params: vec!["tenant".into()] };
+        let context = RoleContext::of_an_hour("conformance", vec!["tenant".into()]);
         self.engine.role(&context, settings.as_object().cloned().unwrap()).unwrap()
     }
 }

@@ -72,6 +72,7 @@ const OWNERS: &[(&str, &[&str])] = &[
         &[
             IDENTITY,
             "plugins/sdk/src/random.rs",
+            "plugins/sdk/src/digest.rs",
             "plugins/postgres/src/scram.rs",
             "src/audit/",
             "src/seal/",

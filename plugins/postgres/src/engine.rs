@@ -216,6 +216,7 @@ fn plan(account: &AccountName, fingerprint: &Fingerprint, body: PlanBody) -> Pla
         renewable: true,
         ends_by: None,
         room: None,
+        slack: Duration::ZERO,
         params: BTreeMap::new(),
         body: body.into_value(),
     }

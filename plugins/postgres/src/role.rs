@@ -168,7 +168,7 @@ mod tests {
 
     fn read(table: serde_json::Value) -> Result<RoleConfig, SettingError> {
         let serde_json::Value::Object(settings) = table else { panic!("a table") };
-        let context = RoleContext { role: "orders-read".into(), params: vec!["tenant".into()] };
+        let context = RoleContext::of_an_hour("orders-read", vec!["tenant".into()]);
         RoleConfig::read(&context, settings, "orders")
     }
 

@@ -147,7 +147,7 @@ impl Bed {
     pub fn role(&self, more: Value) -> RoleSettings {
         let mut settings = json!({"member_of": [self.reader]});
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let context = RoleContext { role: "orders".into(), params: vec!["tenant".into()] };
+        let context = RoleContext::of_an_hour("orders", vec!["tenant".into()]);
         self.engine.role(&context, object(settings)).unwrap()
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
@@ -48,6 +49,18 @@ pub struct RoleContext {
     pub role: String,
     /// Names of the params that a caller may pass: what templates may refer to.
     pub params: Vec<String>,
+    /// How long its credentials live unless somebody asks for less or more.
+    pub ttl: Duration,
+    /// The longest that they live.
+    pub max_ttl: Duration,
+}
+
+impl RoleContext {
+    /// A role whose credentials live an hour: for tests.
+    pub fn of_an_hour(role: &str, params: Vec<String>) -> Self {
+        let hour = Duration::from_secs(3600);
+        Self { role: role.to_owned(), params, ttl: hour, max_ttl: hour }
+    }
 }
 
 /// One target's engine.
@@ -243,6 +256,9 @@ pub struct Plan {
     /// The latest moment at which it ends, whatever the role allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_by: Option<Timestamp>,
+    /// How much later than its expiry the target may end it, by its own clock.
+    #[serde(default, skip_serializing_if = "Duration::is_zero")]
+    pub slack: Duration,
     /// The finite space in the target in which its end is told, such as the policies of one role; see [`Room`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room: Option<String>,
@@ -319,12 +335,24 @@ impl RevokeOrder {
 /// ends of others stand too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Room {
-    /// Whether it may take a place: false where its identity has had its share, or where nobody asked for its end.
-    pub place: bool,
+    /// Whether it may take a place.
+    pub place: Place,
     /// Whose ends are told there already and are not over; what the room is to hold is these and those of the batch.
     pub standing: Vec<Standing>,
     /// All credentials of the room that were made before this moment are to end, ours or not (an operator's order).
     pub cut: Option<Timestamp>,
+}
+
+/// Whether an end may take a place in a room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Place {
+    /// Nobody asked for its end: its time is up.
+    #[default]
+    NotAsked,
+    /// It may.
+    Free,
+    /// Its identity has had its share, which is this many.
+    ShareUsed(u64),
 }
 
 /// An end that is told in a room.

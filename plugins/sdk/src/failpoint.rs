@@ -6,6 +6,8 @@
 pub const STEPS: &[&str] = &[
     "mint.decided",
     "mint.recorded",
+    "aws.user_made",
+    "aws.key_made",
     "mint.made",
     "mint.activated",
     "mint.on_record",

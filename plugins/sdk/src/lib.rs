@@ -11,6 +11,7 @@ pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod credential;
+mod digest;
 mod engine;
 mod error;
 pub mod failpoint;
@@ -23,8 +24,9 @@ mod settings;
 pub use admin::{AdminSecret, AdminSecrets};
 pub use clock::Timestamp;
 pub use credential::{AwsCredential, Credential, DatabaseCredential, Revocable, TokenCredential};
+pub use digest::sha256_hex;
 pub use engine::{
-    Behalf, Caller, Ending, Engine, EngineKind, Fingerprint, Listed, Listing, Mark, MintOrder, Minted, Plan,
+    Behalf, Caller, Ending, Engine, EngineKind, Fingerprint, Listed, Listing, Mark, MintOrder, Minted, Place, Plan,
     PlanRequest, Receipt, RenewOrder, RevokeOrder, RoleContext, Room, Standing, TargetContext, Throughput, TokenTarget,
 };
 pub use error::{EngineError, Finding, Level, Reason};

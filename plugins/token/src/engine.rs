@@ -92,6 +92,7 @@ impl Engine for TokenEngine {
             renewable: false,
             ends_by: None,
             room: None,
+            slack: std::time::Duration::ZERO,
             params: Default::default(),
             body: serde_json::Value::Null,
         }

@@ -96,6 +96,7 @@ pub(crate) fn plan(audience: &str, request: &PlanRequest<'_>) -> Result<Plan, En
         // A token that is bound to a certificate is worth nothing after it, and none outlives the identity that it speaks for.
         ends_by: Some(caller.behalf.as_ref().map_or(caller.not_after, |behalf| behalf.ends_by.min(caller.not_after))),
         room: None,
+        slack: Duration::ZERO,
         params: caller.params.clone(),
         body: serde_json::to_value(body).map_err(|e| EngineError::refused(e.to_string()))?,
     })

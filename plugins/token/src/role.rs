@@ -109,7 +109,7 @@ mod tests {
     use serde_json::json;
 
     fn read(settings: serde_json::Value) -> Result<RoleConfig, SettingError> {
-        let context = RoleContext { role: "payments-write".into(), params: vec!["tenant".into()] };
+        let context = RoleContext::of_an_hour("payments-write", vec!["tenant".into()]);
         let serde_json::Value::Object(settings) = settings else { unreachable!() };
         RoleConfig::read(&context, settings)
     }

@@ -70,6 +70,7 @@ impl Engine for FakeEngine {
             renewable: true,
             ends_by: None,
             room: None,
+            slack: std::time::Duration::ZERO,
             params: Default::default(),
             body: serde_json::Value::Null,
         }

@@ -77,6 +77,16 @@ pub const TABLES: &[Table] = &[
     }),
     table!(token_lists { list: Text, begun_at: Number }),
     table!(token_withdrawals { list: Text, place: Number, ends_at: Number, told_at: Number }),
+    table!(room_places {
+        lease: Text,
+        room: Text,
+        identity: Text,
+        account: Text,
+        of_share: Number,
+        until_at: Number,
+        cut_at: Number,
+    }),
+    table!(room_cuts { room: Text, at: Number }),
     table!(orders {
         id: Text,
         at: Number,

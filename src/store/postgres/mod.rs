@@ -20,6 +20,7 @@ mod orders;
 mod outcome;
 mod query;
 mod records;
+mod rooms;
 mod schema;
 mod sealed;
 #[cfg(test)]

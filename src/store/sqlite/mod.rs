@@ -17,6 +17,7 @@ mod orders;
 mod outcome;
 mod query;
 mod records;
+mod rooms;
 mod sealed;
 #[cfg(test)]
 mod tests;

@@ -52,7 +52,7 @@ impl Bench {
 
     /// A role's settings, checked by the engine.
     pub fn role(&self, settings: Value) -> RoleSettings {
-        let context = RoleContext { role: "reader".into(), params: Vec::new() };
+        let context = RoleContext::of_an_hour("reader", Vec::new());
         self.engine.role(&context, object(settings)).expect("good settings of a role")
     }
 

@@ -4,7 +4,7 @@ use sqlx::Row as _;
 
 use super::super::super::conformance::identity;
 use super::super::super::{Filter, Visible};
-use super::super::{changes, claims, facts, leases, orders, query, records, token_status};
+use super::super::{changes, claims, facts, leases, orders, query, records, rooms, token_status};
 use super::*;
 use crate::domain::lease::State;
 use leasehold_sdk::LeaseId;
@@ -44,6 +44,7 @@ async fn fixed_statements_go_by_index() {
         (orders::END_LISTED, "id=?)"),
         (facts::NEWEST, "COVERING INDEX sqlite_autoindex_leases_1"),
         (orders::NEXT_ORDER, "orders_unfinished"),
+        (rooms::PLACES, "room_places_of_room (room=?)"),
         (token_status::TOLD, "token_withdrawals_told (told_at>?)"),
         (token_status::PURGE, "token_withdrawals_over (ends_at<?)"),
     ];

@@ -1,0 +1,164 @@
+//! The engine of one account: a table of contents of what it can do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use leasehold_sdk::{
+    AccountName, ClusterName, Ending, Engine, EngineError, Finding, Fingerprint, Host, Listing, Mark, MintOrder,
+    Minted, Plan, PlanRequest, RenewOrder, RevokeOrder, RoleContext, RoleSettings, SettingError, Settings,
+    TargetContext, Throughput,
+};
+use tokio::sync::Mutex;
+
+use crate::clients::Clients;
+use crate::own::Login;
+use crate::plan::{self, Body};
+use crate::role::{Method, RoleConfig};
+use crate::target::TargetConfig;
+use crate::{check, session, user};
+
+/// STS takes some hundred calls a second, IAM some ten: a batch is what is under way at once.
+const THROUGHPUT: Throughput = Throughput { mint_lanes: 8, mint_batch_max: 4, revoke_lanes: 2, revoke_batch_max: 100 };
+
+/// Users that are ended at once.
+const USERS_AT_ONCE: usize = 8;
+
+/// One account of AWS.
+pub(crate) struct AwsEngine {
+    context: TargetContext,
+    pub(crate) config: TargetConfig,
+    pub(crate) cluster: ClusterName,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) clients: Clients,
+    /// Held while a role's policy is written.
+    pub(crate) writing: Mutex<()>,
+    pub(crate) tried: check::Tried,
+}
+
+impl AwsEngine {
+    pub(crate) fn new(context: TargetContext, config: TargetConfig, host: Arc<dyn Host>) -> Self {
+        let clients = Clients::new(&config, Login::new(&context, config.clone(), host.clone()));
+        let cluster = context.cluster.clone();
+        Self { context, config, cluster, host, clients, writing: Mutex::default(), tried: check::Tried::default() }
+    }
+
+    /// The name in the configuration.
+    pub(crate) fn name(&self) -> &str {
+        &self.context.target
+    }
+
+    /// Whether a plan is one of this target's: a row may have been edited (law 10).
+    fn body(&self, plan: &Plan) -> Result<Body, EngineError> {
+        if *plan.account.cluster() != self.cluster {
+            return Err(EngineError::refused(format!("{} is the name of another cluster", plan.account)));
+        }
+        Body::of(plan)
+    }
+
+    async fn mint_one(&self, order: &MintOrder) -> Result<Minted, EngineError> {
+        let body = self.body(&order.plan)?;
+        match body.make.method {
+            Method::IamUser { .. } => user::mint(self, order, &body).await,
+            _ => session::mint(self, order, &body).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for AwsEngine {
+    fn role(&self, context: &RoleContext, settings: Settings) -> Result<RoleSettings, SettingError> {
+        Ok(RoleConfig::read(context, settings, &self.config, &self.context.base_dir)?.into_settings())
+    }
+
+    fn throughput(&self) -> Throughput {
+        THROUGHPUT
+    }
+
+    async fn fingerprint(&self) -> Result<Fingerprint, EngineError> {
+        check::account(self).await
+    }
+
+    async fn vet(&self, role: &RoleSettings) -> Result<Vec<String>, EngineError> {
+        check::vet(self, role).await
+    }
+
+    fn plan(&self, request: &PlanRequest<'_>) -> Result<Plan, EngineError> {
+        plan::plan(request)
+    }
+
+    fn plan_for_stray(&self, account: &AccountName, fingerprint: &Fingerprint) -> Plan {
+        plan::of_stray(account, fingerprint)
+    }
+
+    async fn mint(&self, orders: Vec<MintOrder>) -> Vec<Result<Minted, EngineError>> {
+        join_all(orders.iter().map(|order| self.mint_one(order))).await
+    }
+
+    async fn renew(&self, orders: &[RenewOrder]) -> Vec<Result<(), EngineError>> {
+        let renew = async |order: &RenewOrder| match self.body(&order.plan)?.make.method {
+            Method::IamUser { .. } => user::renew(self, order).await,
+            _ => Err(EngineError::refused("a session cannot be renewed: its end is AWS's")),
+        };
+        join_all(orders.iter().map(renew)).await
+    }
+
+    async fn revoke(&self, orders: &[RevokeOrder]) -> Vec<Result<Ending, EngineError>> {
+        let here = self.fingerprint().await;
+        let mut answers: Vec<Option<Result<Ending, EngineError>>> = orders.iter().map(|_| None).collect();
+        let (mut users, mut rooms) = (Vec::new(), BTreeMap::<Option<String>, Vec<(usize, Body)>>::new());
+        for (at, order) in orders.iter().enumerate() {
+            let ours =
+                here.clone().and_then(|here| same_account(&order.plan, &here)).and_then(|()| self.body(&order.plan));
+            match ours {
+                Ok(body) if matches!(body.make.method, Method::IamUser { .. }) => users.push(at),
+                // The row's room is the plan's: a plan whose two differ was changed by another hand.
+                Ok(body) if plan::room(&body.make.method) == order.plan.room => {
+                    rooms.entry(order.plan.room.clone()).or_default().push((at, body));
+                }
+                Ok(_) => answers[at] = Some(Err(EngineError::refused("the plan names another role than its room"))),
+                Err(e) => answers[at] = Some(Err(e)),
+            }
+        }
+        for some in users.chunks(USERS_AT_ONCE) {
+            let ended = join_all(some.iter().map(|at| user::revoke(self, &orders[*at]))).await;
+            some.iter().zip(ended).for_each(|(at, answer)| answers[*at] = Some(answer));
+        }
+        for of_room in rooms.into_values() {
+            let (at, bodies): (Vec<_>, Vec<_>) =
+                of_room.into_iter().map(|(at, body)| (at, (&orders[at], body))).unzip();
+            let ended = session::revoke(self, &bodies).await;
+            at.into_iter().zip(ended).for_each(|(at, answer)| answers[at] = Some(answer));
+        }
+        let none = || Err(EngineError::unknown("it was not looked at"));
+        answers.into_iter().map(|answer| answer.unwrap_or_else(none)).collect()
+    }
+
+    async fn list(&self, mark: &Mark, after: Option<&str>, limit: usize) -> Result<Listing, EngineError> {
+        // Sessions are listed nowhere, and without a login of its own the broker makes no users.
+        if !self.config.has_login() {
+            return Ok(Listing::NotListable);
+        }
+        user::list(self, mark, after, limit).await
+    }
+
+    fn as_cluster(&self, cluster: &ClusterName) -> Result<Arc<dyn Engine>, EngineError> {
+        let context = TargetContext { cluster: cluster.clone(), ..self.context.clone() };
+        Ok(Arc::new(Self::new(context, self.config.clone(), self.host.clone())))
+    }
+
+    async fn check(&self, roles: &[(String, RoleSettings)]) -> Vec<Finding> {
+        check::check(self, roles).await
+    }
+}
+
+/// The account's own word decides: a target that was pointed elsewhere ends nothing there.
+fn same_account(plan: &Plan, here: &Fingerprint) -> Result<(), EngineError> {
+    if plan.fingerprint == *here {
+        return Ok(());
+    }
+    let why =
+        format!("it was made in {:?}, and this is {:?}: point the target there again", plan.fingerprint.0, here.0);
+    Err(EngineError::refused(why))
+}
