@@ -20,15 +20,11 @@ use crate::versions::pinned;
 
 const PINS: &str = include_str!("../aws/requirements.txt");
 const SERVER: &str = include_str!("../aws/moto_server.py");
-const CALL: &str = include_str!("../aws/call.py");
-const USERS: &str = include_str!("../aws/users.py");
 
-/// How long it may take to start, and a customer to end.
+/// How long it may take to start, a customer to end, and one question to be answered.
 const START_TIME: Duration = Duration::from_secs(60);
 const CUSTOMER_TIME: Duration = Duration::from_secs(60);
-
-/// How long one question of the kit's own may take.
-const QUESTION_TIME: Duration = Duration::from_secs(20);
+const QUESTION_TIME: Duration = Duration::from_secs(60);
 
 /// The IAM user that is there from the beginning, for those who are not somebody else, and may do everything.
 const ADMINISTRATOR: &str = "kit-administrator";
@@ -193,7 +189,7 @@ impl Moto {
         });
         let answer = asked.await.expect("moto does not answer").expect("moto answers");
         assert!(answer.split(' ').nth(1) == Some("200"), "{path}: {answer}\n{}", self.log());
-        answer
+        answer.split_once("\r\n\r\n").expect("its body").1.to_owned()
     }
 
     /// Its URL, for `AWS_ENDPOINT_URL`.
@@ -334,33 +330,47 @@ impl Moto {
         operation: &str,
         params: Value,
     ) -> Result<Value, AwsRefusal> {
-        let output = self.run(&["-c", CALL, service, operation, &params.to_string()], &key.env()).await;
-        let mut said = self.json(&output, operation);
+        let mut keys = vec![&key.id, &key.secret];
+        keys.extend(&key.token);
+        let asked =
+            json!({ "service": service, "region": REGION, "operation": operation, "params": params, "key": keys });
+        let answer = self.post("/kit/call", "Content-Type: application/json\r\n", &asked.to_string()).await;
+        let mut said: Value = serde_json::from_str(&answer).expect("JSON");
         if let Some(answer) = said.get_mut("answer") {
             return Ok(answer.take());
         }
+        assert!(said["code"].is_string(), "{operation}: {said}\n{}", self.log());
         let text = |name: &str| said[name].as_str().expect("a word").to_owned();
         let status = said["status"].as_u64().and_then(|status| status.try_into().ok()).expect("a status");
         Err(AwsRefusal { code: text("code"), status, message: text("message") })
     }
 
-    /// What a customer printed, who must have ended well.
-    fn json(&self, output: &Output, what: &str) -> Value {
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{what}: {said}\n{}", self.log());
-        serde_json::from_slice(&output.stdout).expect("JSON")
-    }
-
     /// The names of all IAM users but the administrator, with the ids of their access keys.
     ///
     /// # Panics
-    /// When it does not tell them.
+    /// When it does not tell them, or not all at once.
     pub async fn iam_users(&self) -> BTreeMap<String, Vec<String>> {
-        let output = self.run(&["-c", USERS], &[]).await;
-        let mut users: BTreeMap<String, Vec<String>> =
-            serde_json::from_value(self.json(&output, "list the users")).expect("users");
-        users.remove(ADMINISTRATOR);
+        let mut users = BTreeMap::new();
+        for name in self.all("ListUsers", json!({}), "Users", "UserName").await.expect("the users") {
+            let keys =
+                self.all("ListAccessKeys", json!({ "UserName": name }), "AccessKeyMetadata", "AccessKeyId").await;
+            match keys {
+                Ok(_) if name == ADMINISTRATOR => {}
+                Ok(keys) => drop(users.insert(name, keys)),
+                // Deleted since it was listed.
+                Err(refusal) if refusal.code == "NoSuchEntity" => {}
+                Err(refusal) => panic!("{refusal:?}"),
+            }
+        }
         users
+    }
+
+    /// What each entry of a list has under `field`.
+    async fn all(&self, operation: &str, params: Value, list: &str, field: &str) -> Result<Vec<String>, AwsRefusal> {
+        let answer = self.call("iam", operation, params).await?;
+        assert_ne!(answer["IsTruncated"], true, "moto has no pages: {answer}");
+        let entries = answer[list].as_array().expect("a list").iter();
+        Ok(entries.map(|entry| entry[field].as_str().expect("a word").to_owned()).collect())
     }
 
     /// Makes an IAM user with a key and one policy.
