@@ -1,7 +1,13 @@
 //! A stand-in for AWS: moto's server, with IAM, STS and S3 as far as it has them, and customers of AWS that ask it.
 //!
-//! Until [`Moto::authorize`] it believes everyone: no key, signature or right is looked at. Even then it knows no clock, and no
-//! condition of an identity policy: a statement that has one denies.
+//! Until [`Moto::authorize`] it believes everyone: no key, signature or right is looked at. Even then it is not AWS:
+//!
+//! * It looks at no clock: old signatures and expired sessions are good, and so is a key that is inactive.
+//! * It knows no condition of an identity policy: a statement that has one denies, whatever it says. [`crate::IamSession`] judges.
+//! * Who may assume a role is who stands in its trust policy by the ARN of the user, without a path; `:root` is nobody. A role
+//!   that is not there can be assumed by whoever may assume roles.
+//! * `SourceIdentity`, tags, session policies and durations of an assumed role bind nobody; [`Moto::calls`] has them.
+//! * Sizes, names and paths are not checked, users are never listed in pages, and a user's id does not look like one.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
