@@ -1,5 +1,7 @@
 //! The kit against itself: a test that relies on it must not be fooled by it.
 
+mod aws;
+
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 

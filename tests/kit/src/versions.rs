@@ -52,6 +52,21 @@ pub fn both_versions() -> Vec<Installation> {
     vec![distribution(), sixteen_or_newer()]
 }
 
+/// A folder of the cache that `scripts/setup --tests` filled by these pins.
+///
+/// # Panics
+/// When it is not there or was filled by others, with the command that makes it.
+pub(crate) fn pinned(folder: &str, pins: &str) -> PathBuf {
+    let dir = cache_dir().join(folder);
+    let filled_by = std::fs::read_to_string(dir.join("pins")).unwrap_or_default();
+    assert!(
+        filled_by == pins,
+        "the tests need what tests/kit/aws pins, and it is not in {}: run `scripts/setup --tests`",
+        dir.display()
+    );
+    dir
+}
+
 /// The same folder as in `scripts/setup`. Root's lies outside its home, which the server's own user may not enter.
 pub(crate) fn cache_dir() -> PathBuf {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
