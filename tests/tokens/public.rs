@@ -139,7 +139,7 @@ async fn keys_are_published_before_they_sign_and_gone_at_once_in_an_emergency() 
     let world = World::in_public(&[]).await;
     let before = kids(&world).await;
     let operator = world.rig.client(OPERATOR);
-    let only = RotateKeyRequest { algorithm: Some("ES256".into()), emergency: None };
+    let only = RotateKeyRequest { algorithm: Some("ES256".into()), ..RotateKeyRequest::default() };
     let keys = operator.rotate_token_keys(&only).await.expect("another key").keys;
     let states: Vec<_> =
         keys.iter().filter(|key| key.algorithm == "ES256").map(|key| (key.generation, key.state.as_str())).collect();
@@ -156,7 +156,7 @@ async fn keys_are_published_before_they_sign_and_gone_at_once_in_an_emergency() 
         "what the old one signed is good"
     );
 
-    let leaked = RotateKeyRequest { algorithm: Some("ES256".into()), emergency: Some(true) };
+    let leaked = RotateKeyRequest { emergency: Some(true), ..only };
     let keys = operator.rotate_token_keys(&leaked).await.expect("another key").keys;
     let left: Vec<_> =
         keys.iter().filter(|key| key.algorithm == "ES256").map(|key| (key.generation, key.state.as_str())).collect();
