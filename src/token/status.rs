@@ -289,7 +289,8 @@ mod tests {
     }
 
     fn key() -> TokenKey {
-        TokenKey::read(Purpose::Tokens(JwtAlgorithm::Es256), &make(JwtAlgorithm::Es256).unwrap(), String::new()).unwrap()
+        TokenKey::read(Purpose::Tokens(JwtAlgorithm::Es256), &make(JwtAlgorithm::Es256).unwrap(), String::new())
+            .unwrap()
     }
 
     #[tokio::test]
