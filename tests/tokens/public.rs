@@ -100,7 +100,12 @@ async fn is_set(world: &World, uri: &str, index: usize) -> bool {
 async fn nothing_else_is_there() {
     let world = World::in_public(&[]).await;
     let mut line = anonymous(&world).await;
-    for path in ["/", "/v1/roles", "/v1/leases", "/oauth2/token", "/oauth2/status/", "/oauth2/status/a/b", "/metrics"] {
+    let nothing =
+        ["/", "/v1/roles", "/v1/leases", "/oauth2/token", "/oauth2/status/", "/oauth2/status/a/b", "/metrics"];
+    // No target of these asserts to a cloud.
+    let no_cloud =
+        ["/cloud/jwks", "/cloud/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/cloud"];
+    for path in nothing.into_iter().chain(no_cloud) {
         assert_eq!(line.ask("GET", path, None).await.status, 404, "{path}");
     }
     // A question about the answer: its head alone, so that what is asked next is answered next.
