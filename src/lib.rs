@@ -8,6 +8,7 @@ pub mod config;
 pub mod connections;
 pub mod domain;
 pub mod engine;
+pub mod host;
 pub mod lease;
 pub mod limits;
 pub mod policy;

@@ -51,7 +51,8 @@ pub(super) fn order(order: Order) -> wire::OrderResponse {
 /// Signing keys as callers see them.
 pub(super) fn keys(keys: Vec<KeyLine>) -> wire::TokenKeyList {
     let key = |key: KeyLine| wire::TokenKey {
-        algorithm: key.algorithm.as_str().to_owned(),
+        algorithm: key.purpose.algorithm().as_str().to_owned(),
+        cloud: key.purpose.is_for_clouds(),
         generation: key.generation,
         kid: key.kid,
         state: key.state.to_owned(),

@@ -1,12 +1,12 @@
 //! The configuration, for the commands that read it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use leasehold_sdk::EngineKind;
 
 use crate::config::{Config, ConfigErrors, load};
-use crate::token::Issuer;
+use crate::host::Core;
 
 /// Which file.
 #[derive(Debug, Clone, clap::Args)]
@@ -16,17 +16,23 @@ pub struct ConfigArgs {
     pub config: PathBuf,
 }
 
-/// The engines that this binary has; tokens are signed by this issuer.
-pub fn engine_kinds(issuer: &Arc<Issuer>) -> Vec<Box<dyn EngineKind>> {
+/// The engines that this binary has; what they need signed is signed by this core.
+pub fn engine_kinds(core: &Arc<Core>) -> Vec<Box<dyn EngineKind>> {
     vec![
         Box::new(leasehold_postgres::Postgres),
-        Box::new(leasehold_token::Token::new(issuer.clone())),
-        Box::new(leasehold_aws::Aws::new(issuer.clone())),
+        Box::new(leasehold_token::Token::new(core.clone())),
+        Box::new(leasehold_aws::Aws::new(core.clone())),
     ]
 }
 
 /// Reads it for an operator's command, which shows as `check` in the targets' session lists.
-pub fn read(file: &std::path::Path) -> Result<Config, ConfigErrors> {
-    // Nothing is signed here.
-    load(file, &engine_kinds(&Arc::default()), "check")
+pub fn read(file: &Path) -> Result<Config, ConfigErrors> {
+    read_for(file, &Arc::default())
+}
+
+/// The same with the engines of this core, which knows then whose name it would sign in. It has no keys: nothing is signed.
+pub fn read_for(file: &Path, core: &Arc<Core>) -> Result<Config, ConfigErrors> {
+    let config = load(file, &engine_kinds(core), "check")?;
+    core.issuer().follow(config.token.as_ref());
+    Ok(config)
 }

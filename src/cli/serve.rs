@@ -16,11 +16,11 @@ use super::store;
 use crate::api;
 use crate::audit::{AuditLog, Checkpoints, Event, OpenOptions};
 use crate::config::{self, Config};
+use crate::host::Core;
 use crate::lease::{Broker, Parts, ReloadRefused};
 use crate::seal::KeyRing;
 use crate::store::Presence;
 use crate::telemetry::{logs, metrics::Metrics, process};
-use crate::token::Issuer;
 use home::{Home, write_addresses};
 
 /// How often the configuration file is looked at for a change; SIGHUP is at once.
@@ -50,8 +50,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     logs::start(args.log_format)?;
     let instance = data_encoding::HEXLOWER.encode(&random::bytes::<4>());
     let file = args.config.config.as_path();
-    let issuer = Arc::new(Issuer::default());
-    let config = config::load(file, &engine_kinds(&issuer), &instance)?;
+    let core = Arc::new(Core::default());
+    let config = config::load(file, &engine_kinds(&core), &instance)?;
     let (listen, limits, break_glass) = (config.listen.clone(), config.limits.clone(), config.break_glass.clone());
     let data_dir = config.broker.data_dir.clone();
     let home = Home::open(&data_dir)?;
@@ -59,8 +59,9 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     // Without its SVID it can let nobody in, but end what is due, and be reached over the break-glass socket.
     let identity =
         Identity::load_or_await(config.identity.clone()).context("the broker's own identity cannot be loaded")?;
+    core.attach(identity.clone());
     let metrics = Arc::new(Metrics::new());
-    let broker = make_broker(config, &identity, &metrics, &issuer, &home.id, &instance, args.accept_clock).await?;
+    let broker = make_broker(config, &identity, &metrics, &core, &home.id, &instance, args.accept_clock).await?;
     broker.vet_roles().await;
 
     let server =
@@ -73,7 +74,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
 
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let serving = tokio::spawn(server.run(stopped));
-    let result = until_told_to_stop(file, &instance, &issuer, &broker, &identity, serving, stop).await;
+    let result = until_told_to_stop(file, &instance, &core, &broker, &identity, serving, stop).await;
     broker.stop().await;
     watch.abort();
     result
@@ -83,7 +84,7 @@ async fn make_broker(
     config: Config,
     identity: &Identity,
     metrics: &Arc<Metrics>,
-    issuer: &Arc<Issuer>,
+    core: &Arc<Core>,
     id: &str,
     instance: &str,
     accept_clock: bool,
@@ -132,7 +133,7 @@ async fn make_broker(
         chain,
         started_at: store.clock().await?,
     };
-    let issuer = issuer.clone();
+    let issuer = core.issuer().clone();
     Broker::new(Parts { config, store, audit, metrics: metrics.clone(), keys, issuer, presence, own_id })
         .await
         .map_err(refused)
@@ -150,7 +151,7 @@ fn refused(refused: ReloadRefused) -> anyhow::Error {
 async fn until_told_to_stop(
     file: &Path,
     instance: &str,
-    issuer: &Arc<Issuer>,
+    core: &Arc<Core>,
     broker: &Arc<Broker>,
     identity: &Arc<Identity>,
     mut serving: tokio::task::JoinHandle<anyhow::Result<()>>,
@@ -168,14 +169,14 @@ async fn until_told_to_stop(
             _ = hup.recv() => {
                 seen = tokio::fs::read(file).await.ok();
                 identity.reload();
-                reload(file, instance, issuer, broker).await;
+                reload(file, instance, core, broker).await;
             }
             () = tokio::time::sleep(CONFIG_LOOK) => {
                 let now = tokio::fs::read(file).await.ok();
                 // A file that is away for a moment is being replaced; only new content counts.
                 if now.is_some() && now != seen {
                     seen = now;
-                    reload(file, instance, issuer, broker).await;
+                    reload(file, instance, core, broker).await;
                 }
             }
         }
@@ -186,8 +187,8 @@ async fn until_told_to_stop(
     serving.await.context("the API ended badly")?
 }
 
-async fn reload(file: &Path, instance: &str, issuer: &Arc<Issuer>, broker: &Arc<Broker>) {
-    let result = match config::load(file, &engine_kinds(issuer), instance) {
+async fn reload(file: &Path, instance: &str, core: &Arc<Core>, broker: &Arc<Broker>) {
+    let result = match config::load(file, &engine_kinds(core), instance) {
         Ok(config) => broker.reload(config).await.map_err(|e| e.to_string()),
         Err(e) => Err(e.to_string()),
     };

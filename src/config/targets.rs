@@ -82,6 +82,9 @@ impl TargetMaker<'_> {
             base_dir: self.base.to_owned(),
         };
         let engine = kind?.target(context, settings).map_err(|e| section.refused(&e)).ok()?;
+        if engine.asserts_to_cloud() && !self.issues {
+            section.wrong("", "needs [token] with an issuer: the target is to be reached by the broker's own word");
+        }
         Some(Target {
             name: name.to_owned(),
             plugin: kind?.name(),

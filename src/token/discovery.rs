@@ -7,7 +7,10 @@ use leasehold_sdk::JwtAlgorithm;
 use serde_json::json;
 
 use super::TokenConfig;
+use super::cloud::{self, cloud_issuer};
+use super::issuer::Keys;
 use super::key::TokenKey;
+use super::purpose::Purpose;
 
 /// Where clients reach what is behind mTLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,15 +26,34 @@ pub struct Documents {
     pub discovery: Arc<str>,
     /// `/oauth2/jwks`.
     pub jwks: Arc<str>,
+    /// What clouds are told, who are told nothing of the above; `None`: nothing is asserted to any.
+    pub cloud: Option<CloudDocuments>,
+}
+
+/// The documents of the issuer for clouds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudDocuments {
+    /// `/cloud/.well-known/openid-configuration` and `/.well-known/oauth-authorization-server/cloud`.
+    pub discovery: Arc<str>,
+    /// `/cloud/jwks`.
+    pub jwks: Arc<str>,
 }
 
 impl Documents {
     /// Of this issuer with these keys.
-    pub(super) fn of(config: &TokenConfig, addresses: &Addresses, published: &[Arc<TokenKey>]) -> Self {
-        let keys = JwkSet { keys: published.iter().map(|key| key.jwk.clone()).collect() };
-        let jwks = serde_json::to_string(&keys).expect("public keys can be written");
-        Self { discovery: discovery(&config.issuer, &addresses.api_url).to_string().into(), jwks: jwks.into() }
+    pub(super) fn of(config: &TokenConfig, addresses: &Addresses, published: &Keys) -> Self {
+        let cloud = (!published.clouds.is_empty()).then(|| CloudDocuments {
+            discovery: cloud_discovery(&cloud_issuer(config)).to_string().into(),
+            jwks: jwks(&published.clouds),
+        });
+        let discovery = discovery(&config.issuer, &addresses.api_url).to_string().into();
+        Self { discovery, jwks: jwks(&published.tokens), cloud }
     }
+}
+
+fn jwks(keys: &[Arc<TokenKey>]) -> Arc<str> {
+    let set = JwkSet { keys: keys.iter().map(|key| key.jwk.clone()).collect() };
+    serde_json::to_string(&set).expect("public keys can be written").into()
 }
 
 /// RFC 8414 section 2, with what RFC 8705 sections 2 and 5 add.
@@ -62,4 +84,16 @@ fn discovery(issuer: &str, api: &str) -> serde_json::Value {
         document.extend(endpoints.clone());
     }
     document
+}
+
+/// OpenID Connect Discovery section 3. There is nothing to call: nobody can ask for an assertion.
+fn cloud_discovery(issuer: &str) -> serde_json::Value {
+    json!({
+        "issuer": issuer,
+        "jwks_uri": format!("{issuer}/jwks"),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [Purpose::Clouds.algorithm().as_str()],
+        "claims_supported": cloud::CLAIMS,
+    })
 }

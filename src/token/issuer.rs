@@ -5,16 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use async_trait::async_trait;
-use leasehold_sdk::{
-    CloudAssertion, EngineError, Host, JwtAlgorithm, JwtOrder, Reason, StatusSlot, SvidSigner, Withdrawal,
-};
+use leasehold_sdk::{EngineError, JwtAlgorithm, JwtOrder, Reason, StatusSlot, Withdrawal};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use super::discovery::Documents;
 use super::key::{KeyLine, TokenKey};
+use super::purpose::Purpose;
 use super::status::StatusLists;
 use crate::store::Store;
 
@@ -22,27 +20,44 @@ use crate::store::Store;
 pub(super) const TOKEN_BYTES_MAX: usize = 6 * 1024;
 
 /// When to ask again while there are no keys yet.
-const COME_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const COME_AGAIN: Duration = Duration::from_secs(1);
 
 /// The issuer. Without keys until its [`super::Keeper`] has brought the first.
 #[derive(Default)]
 pub struct Issuer {
     in_force: ArcSwapOption<InForce>,
+    /// Who asserts to clouds, by the configuration in force.
+    pub(super) cloud: ArcSwapOption<String>,
     pub(super) lists: StatusLists,
     /// Where ends are recorded, from when there is a broker.
-    store: OnceLock<Arc<dyn Store>>,
+    pub(super) store: OnceLock<Arc<dyn Store>>,
 }
 
 /// What holds until the keeper brings something newer.
 pub(super) struct InForce {
     pub(super) issuer: String,
-    pub(super) signing: BTreeMap<JwtAlgorithm, Arc<TokenKey>>,
-    /// All whose signatures verifiers take.
-    pub(super) published: Vec<Arc<TokenKey>>,
+    pub(super) cluster: String,
+    pub(super) signing: BTreeMap<Purpose, Arc<TokenKey>>,
+    pub(super) published: Keys,
     pub(super) documents: Documents,
     /// How long verifiers may keep them.
     pub(super) keys_fresh: Duration,
     pub(super) lines: Vec<KeyLine>,
+}
+
+/// All keys that somebody is told of.
+#[derive(Default)]
+pub(super) struct Keys {
+    /// Whose signatures verifiers of workloads' tokens take.
+    pub(super) tokens: Vec<Arc<TokenKey>>,
+    /// Whose signatures clouds take.
+    pub(super) clouds: Vec<Arc<TokenKey>>,
+}
+
+impl Keys {
+    pub(super) fn add(&mut self, key: Arc<TokenKey>) {
+        if key.purpose.is_for_clouds() { self.clouds.push(key) } else { self.tokens.push(key) }
+    }
 }
 
 impl Issuer {
@@ -54,8 +69,11 @@ impl Issuer {
         self.in_force.load_full()
     }
 
-    pub(super) fn key_sealed_as(&self, sealed: &str) -> Option<Arc<TokenKey>> {
-        self.in_force.load_full()?.published.iter().find(|key| key.sealed_as == sealed).cloned()
+    /// A key that was opened already. A row that somebody copied to another purpose is none: it does not open there.
+    pub(super) fn key_sealed_as(&self, purpose: Purpose, sealed: &str) -> Option<Arc<TokenKey>> {
+        let published = &self.in_force.load_full()?.published;
+        let mut all = published.tokens.iter().chain(&published.clouds);
+        all.find(|key| key.purpose == purpose && key.sealed_as == sealed).cloned()
     }
 
     /// What verifiers are told; `None`: there is no key yet.
@@ -82,7 +100,7 @@ impl Issuer {
     /// A status list as a signed token; `None`: there is no such list, or no key.
     pub(super) fn status_list(&self, list: &str) -> Option<Arc<str>> {
         let in_force = self.in_force.load_full()?;
-        let key = in_force.signing.get(&JwtAlgorithm::Es256)?;
+        let key = in_force.signing.get(&Purpose::Tokens(JwtAlgorithm::Es256))?;
         match self.lists.document(&in_force.issuer, list, key)? {
             Ok(document) => Some(document),
             Err(error) => {
@@ -102,14 +120,15 @@ impl Issuer {
     pub fn keys(&self) -> Vec<KeyLine> {
         self.in_force.load_full().map_or_else(Vec::new, |in_force| in_force.lines.clone())
     }
-}
 
-#[async_trait]
-impl Host for Issuer {
-    async fn sign_jwt(&self, order: JwtOrder) -> Result<SecretString, EngineError> {
+    /// Signs a workload's token.
+    ///
+    /// # Errors
+    /// [`EngineError::Retry`] when there is no key at the moment, [`EngineError::Refused`] when it would be too large.
+    pub async fn sign_jwt(&self, order: JwtOrder) -> Result<SecretString, EngineError> {
         let JwtOrder { algorithm, typ, mut claims, slot } = order;
         let in_force = self.in_force.load_full();
-        let key = in_force.as_ref().and_then(|in_force| in_force.signing.get(&algorithm).cloned());
+        let key = in_force.as_ref().and_then(|in_force| in_force.signing.get(&Purpose::Tokens(algorithm)).cloned());
         let Some((in_force, key)) = in_force.zip(key) else {
             let why = format!("there is no {} key to sign with at the moment", algorithm.as_str());
             return Err(EngineError::Retry { why: Reason::new(why), after: Some(COME_AGAIN) });
@@ -137,20 +156,12 @@ impl Host for Issuer {
         Ok(token)
     }
 
-    async fn withdraw(&self, ended: &[Withdrawal]) -> Result<(), EngineError> {
+    /// Tells verifiers that look at status lists that these have ended.
+    ///
+    /// # Errors
+    /// [`EngineError::Retry`] when it cannot be kept at the moment.
+    pub async fn withdraw(&self, ended: &[Withdrawal]) -> Result<(), EngineError> {
         let store = self.store.get().ok_or_else(|| EngineError::retry("there is no store yet"))?;
         self.lists.withdraw(&**store, ended).await.map_err(|e| EngineError::retry(e.to_string()))
-    }
-
-    fn cloud_issuer(&self) -> Option<String> {
-        None
-    }
-
-    async fn assert(&self, _: CloudAssertion) -> Result<SecretString, EngineError> {
-        Err(EngineError::refused("there is no issuer for clouds"))
-    }
-
-    fn svid(&self) -> Result<Arc<dyn SvidSigner>, EngineError> {
-        Err(EngineError::retry("there is no SVID"))
     }
 }

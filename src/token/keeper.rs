@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_sdk::{JwtAlgorithm, Timestamp};
+use leasehold_sdk::Timestamp;
 use tokio::task::spawn_blocking;
 
 use super::discovery::{Addresses, Documents};
-use super::issuer::{InForce, Issuer};
+use super::issuer::{InForce, Issuer, Keys};
 use super::key::{self, KeyError, KeyLine, TokenKey};
 use super::published::keys_fresh;
+use super::purpose::Purpose;
 use super::schedule::{self, Generation, Rules};
 use super::{LIFE_MAX, TokenConfig};
 use crate::seal::{KeyRing, Place, SealError};
@@ -37,7 +38,7 @@ pub enum KeeperError {
     /// One cannot be sealed or opened.
     #[error("signing key {name} {generation}: {why}")]
     Seal {
-        /// Its algorithm.
+        /// Its purpose.
         name: String,
         /// Its generation.
         generation: u64,
@@ -64,7 +65,7 @@ impl Keeper {
         Self { issuer, store, ring, cluster }
     }
 
-    /// Makes what is due, and brings the issuer what holds at `now`. `wanted`: the algorithms by which somebody's tokens are signed.
+    /// Makes what is due, and brings the issuer what holds at `now`. `wanted`: what there is to be signed.
     /// Answers the generations that it made.
     ///
     /// # Errors
@@ -73,17 +74,17 @@ impl Keeper {
         &self,
         config: &TokenConfig,
         addresses: &Addresses,
-        wanted: &BTreeSet<JwtAlgorithm>,
+        wanted: &BTreeSet<Purpose>,
         now: Timestamp,
-    ) -> Result<Vec<(JwtAlgorithm, u64)>, KeeperError> {
+    ) -> Result<Vec<(Purpose, u64)>, KeeperError> {
         self.issuer.lists.keep(&*self.store, now).await?;
         let (mut made, mut wrong) = (Vec::new(), None);
         let kept = self.kept().await?;
-        for algorithm in wanted {
-            let rows = kept.get(algorithm).map_or(&[] as &[_], Vec::as_slice);
+        for purpose in wanted {
+            let rows = kept.get(purpose).map_or(&[] as &[_], Vec::as_slice);
             if schedule::at(&generations(rows), &rules(config), now).is_due {
-                match self.make(*algorithm, rows, now).await {
-                    Ok(generation) => made.extend(generation.map(|generation| (*algorithm, generation))),
+                match self.make(*purpose, rows, now).await {
+                    Ok(generation) => made.extend(generation.map(|generation| (*purpose, generation))),
                     Err(error) => wrong = Some(error),
                 }
             }
@@ -98,18 +99,18 @@ impl Keeper {
         &self,
         config: &TokenConfig,
         addresses: &Addresses,
-        kept: BTreeMap<JwtAlgorithm, Vec<SealedRow>>,
+        kept: BTreeMap<Purpose, Vec<SealedRow>>,
         now: Timestamp,
     ) -> Result<Option<KeeperError>, KeeperError> {
-        let (mut signing, mut published, mut lines, mut wrong) = (BTreeMap::new(), Vec::new(), Vec::new(), None);
-        for (algorithm, rows) in kept {
+        let (mut signing, mut published, mut lines, mut wrong) = (BTreeMap::new(), Keys::default(), Vec::new(), None);
+        for (purpose, rows) in kept {
             let at = schedule::at(&generations(&rows), &rules(config), now);
             for row in rows {
                 if at.over.contains(&row.generation) {
                     self.store.remove_sealed(KIND, &row.name, row.generation).await?;
                     continue;
                 }
-                let key = match self.known(algorithm, &row) {
+                let key = match self.known(purpose, &row) {
                     Ok(key) => key,
                     Err(error) => {
                         wrong = Some(error);
@@ -118,35 +119,35 @@ impl Keeper {
                 };
                 let state = state_of(row.generation, at.signs);
                 if state == ACTIVE {
-                    signing.insert(algorithm, key.clone());
+                    signing.insert(purpose, key.clone());
                 }
                 let kid = key.kid.clone();
-                lines.push(KeyLine { algorithm, generation: row.generation, kid, state, made_at: row.made_at });
-                published.push(key);
+                lines.push(KeyLine { purpose, generation: row.generation, kid, state, made_at: row.made_at });
+                published.add(key);
             }
         }
         let documents = Documents::of(config, addresses, &published);
-        let (issuer, keys_fresh) = (config.issuer.clone(), keys_fresh(config));
-        self.issuer.put(InForce { issuer, signing, published, documents, keys_fresh, lines });
+        let (issuer, cluster, keys_fresh) = (config.issuer.clone(), self.cluster.clone(), keys_fresh(config));
+        self.issuer.put(InForce { issuer, cluster, signing, published, documents, keys_fresh, lines });
         Ok(wrong)
     }
 
-    /// Makes another key of each of these algorithms now, whatever the schedule. It signs once verifiers can know of it; in an emergency
+    /// Makes another key for each of these purposes now, whatever the schedule. It signs once verifiers can know of it; in an emergency
     /// at once, and all before it are gone: every token that they signed is worth nothing as soon as a verifier has read the keys again.
     ///
     /// # Errors
     /// See [`KeeperError`].
     pub async fn rotate(
         &self,
-        algorithms: &BTreeSet<JwtAlgorithm>,
+        purposes: &BTreeSet<Purpose>,
         emergency: bool,
         now: Timestamp,
-    ) -> Result<Vec<(JwtAlgorithm, u64)>, KeeperError> {
+    ) -> Result<Vec<(Purpose, u64)>, KeeperError> {
         let mut made = Vec::new();
-        for algorithm in algorithms {
-            let rows = self.kept().await?.remove(algorithm).unwrap_or_default();
-            let Some(generation) = self.make(*algorithm, &rows, now).await? else { continue };
-            made.push((*algorithm, generation));
+        for purpose in purposes {
+            let rows = self.kept().await?.remove(purpose).unwrap_or_default();
+            let Some(generation) = self.make(*purpose, &rows, now).await? else { continue };
+            made.push((*purpose, generation));
             if emergency {
                 // After the new one is durable: a crash between leaves keys, never none.
                 for row in rows {
@@ -173,27 +174,21 @@ impl Keeper {
         Ok(self.issuer.lists.purge(&*self.store, now, limit).await?)
     }
 
-    async fn kept(&self) -> Result<BTreeMap<JwtAlgorithm, Vec<SealedRow>>, KeeperError> {
-        let mut kept: BTreeMap<JwtAlgorithm, Vec<SealedRow>> = BTreeMap::new();
+    async fn kept(&self) -> Result<BTreeMap<Purpose, Vec<SealedRow>>, KeeperError> {
+        let mut kept: BTreeMap<Purpose, Vec<SealedRow>> = BTreeMap::new();
         for row in self.store.sealed().await?.into_iter().filter(|row| row.kind == KIND) {
-            let algorithm = JwtAlgorithm::ALL.into_iter().find(|algorithm| algorithm.as_str() == row.name);
             // One of a newer program's.
-            let Some(algorithm) = algorithm else { continue };
-            kept.entry(algorithm).or_default().push(row);
+            let Some(purpose) = Purpose::named(&row.name) else { continue };
+            kept.entry(purpose).or_default().push(row);
         }
         Ok(kept)
     }
 
     /// The new generation; `None`: another broker was quicker.
-    async fn make(
-        &self,
-        algorithm: JwtAlgorithm,
-        before: &[SealedRow],
-        now: Timestamp,
-    ) -> Result<Option<u64>, KeeperError> {
-        let secret = spawn_blocking(move || key::make(algorithm)).await.map_err(|_| KeeperError::Task)??;
+    async fn make(&self, purpose: Purpose, before: &[SealedRow], now: Timestamp) -> Result<Option<u64>, KeeperError> {
+        let secret = spawn_blocking(move || key::make(purpose.algorithm())).await.map_err(|_| KeeperError::Task)??;
         let generation = before.iter().map(|row| row.generation).max().unwrap_or(0) + 1;
-        let name = algorithm.as_str().to_owned();
+        let name = purpose.name().to_owned();
         let sealed = self.ring.seal(&self.place(&name, generation), &secret);
         let sealed = sealed.map_err(|why| KeeperError::Seal { name: name.clone(), generation, why })?;
         let row =
@@ -202,14 +197,14 @@ impl Keeper {
     }
 
     /// A key that the issuer has already, or one that is opened now.
-    fn known(&self, algorithm: JwtAlgorithm, row: &SealedRow) -> Result<Arc<TokenKey>, KeeperError> {
-        if let Some(key) = self.issuer.key_sealed_as(&row.sealed.blob) {
+    fn known(&self, purpose: Purpose, row: &SealedRow) -> Result<Arc<TokenKey>, KeeperError> {
+        if let Some(key) = self.issuer.key_sealed_as(purpose, &row.sealed.blob) {
             return Ok(key);
         }
         let (name, generation) = (row.name.clone(), row.generation);
         let opened = self.ring.open(&self.place(&name, generation), &row.sealed);
         let opened = opened.map_err(|why| KeeperError::Seal { name, generation, why })?;
-        Ok(Arc::new(TokenKey::read(algorithm, &opened, row.sealed.blob.clone())?))
+        Ok(Arc::new(TokenKey::read(purpose, &opened, row.sealed.blob.clone())?))
     }
 
     fn place<'a>(&'a self, name: &'a str, generation: u64) -> Place<'a> {

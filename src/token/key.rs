@@ -13,6 +13,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::purpose::Purpose;
+
 /// A key cannot be made, read or used. Never says what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a {} key {what}", .algorithm.as_str())]
@@ -21,11 +23,11 @@ pub struct KeyError {
     what: &'static str,
 }
 
-/// One generation of one algorithm's key, for people.
+/// One generation of one line of keys, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyLine {
-    /// Its algorithm.
-    pub algorithm: JwtAlgorithm,
+    /// What it signs.
+    pub purpose: Purpose,
     /// Counts up.
     pub generation: u64,
     /// Its name in tokens.
@@ -44,7 +46,8 @@ pub struct TokenKey {
     pub jwk: Jwk,
     /// The sealed text that it was read from: what is unchanged need not be opened again.
     pub(super) sealed_as: String,
-    algorithm: JwtAlgorithm,
+    /// What it signs.
+    pub(super) purpose: Purpose,
     signer: EncodingKey,
     verifier: DecodingKey,
 }
@@ -92,8 +95,9 @@ impl TokenKey {
     /// Reads a key that was kept; `sealed_as`: the sealed text that it was kept as.
     ///
     /// # Errors
-    /// When it is none of this algorithm.
-    pub fn read(algorithm: JwtAlgorithm, kept: &SecretString, sealed_as: String) -> Result<Self, KeyError> {
+    /// When it is none of this purpose's algorithm.
+    pub fn read(purpose: Purpose, kept: &SecretString, sealed_as: String) -> Result<Self, KeyError> {
+        let algorithm = purpose.algorithm();
         let broken = || KeyError { algorithm, what: "that was kept cannot be read" };
         let der = BASE64.decode(kept.expose_secret().as_bytes()).map(Zeroizing::new).map_err(|_| broken())?;
         let signer = match algorithm {
@@ -107,12 +111,12 @@ impl TokenKey {
         jwk.common.public_key_use = Some(PublicKeyUse::Signature);
         jwk.common.key_operations = Some(vec![KeyOperations::Verify]);
         let verifier = DecodingKey::from_jwk(&jwk).map_err(|_| broken())?;
-        Ok(Self { kid, jwk, sealed_as, algorithm, signer, verifier })
+        Ok(Self { kid, jwk, sealed_as, purpose, signer, verifier })
     }
 
     /// By which it signs.
     pub(super) fn algorithm(&self) -> Algorithm {
-        of(self.algorithm)
+        of(self.purpose.algorithm())
     }
 
     /// Its public half.
@@ -137,9 +141,9 @@ impl TokenKey {
     }
 
     fn signed(&self, typ: &str, claims: &Map<String, Value>) -> Result<String, KeyError> {
-        let algorithm = of(self.algorithm);
-        let header = Header { typ: Some(typ.to_owned()), kid: Some(self.kid.clone()), ..Header::new(algorithm) };
-        let failed = |_| KeyError { algorithm: self.algorithm, what: "does not sign" };
+        let algorithm = self.purpose.algorithm();
+        let header = Header { typ: Some(typ.to_owned()), kid: Some(self.kid.clone()), ..Header::new(of(algorithm)) };
+        let failed = |_| KeyError { algorithm, what: "does not sign" };
         jsonwebtoken::encode(&header, claims, &self.signer).map_err(failed)
     }
 }
@@ -161,8 +165,9 @@ mod tests {
     #[test]
     fn what_a_key_signs_its_public_half_verifies_and_no_other() {
         for algorithm in JwtAlgorithm::ALL {
-            let [key, other] =
-                [(); 2].map(|()| TokenKey::read(algorithm, &make(algorithm).unwrap(), String::new()).unwrap());
+            let [key, other] = [(); 2].map(|()| {
+                TokenKey::read(Purpose::Tokens(algorithm), &make(algorithm).unwrap(), String::new()).unwrap()
+            });
             let claims = serde_json::json!({"aud": "a", "exp": 4_000_000_000_u64});
             let token = key.sign("at+jwt", claims.as_object().unwrap()).unwrap();
             let token = token.expose_secret();
@@ -182,7 +187,7 @@ mod tests {
     fn what_is_no_key_is_told_without_its_content() {
         for text in ["", "canary", "Y2FuYXJ5"] {
             for algorithm in JwtAlgorithm::ALL {
-                let error = TokenKey::read(algorithm, &SecretString::from(text), String::new())
+                let error = TokenKey::read(Purpose::Tokens(algorithm), &SecretString::from(text), String::new())
                     .err()
                     .expect("no key")
                     .to_string();

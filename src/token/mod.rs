@@ -2,14 +2,18 @@
 //!
 //! Keys are made here, kept sealed in the store, and shared by all brokers on it. Which of them signs and which are published
 //! follows from when each was made ([`schedule`]): brokers need no word with each other to agree.
+//!
+//! The broker's own word to clouds ([`cloud`]) has an issuer of its own beneath: another URL, other keys, other documents.
 
 mod bits;
+mod cloud;
 mod discovery;
 mod issuer;
 mod keeper;
 mod key;
 mod own;
 mod published;
+mod purpose;
 mod schedule;
 mod status;
 #[cfg(test)]
@@ -17,12 +21,14 @@ mod tests;
 
 use std::time::Duration;
 
+pub use cloud::cloud_issuer;
 pub use discovery::{Addresses, Documents};
 pub use issuer::Issuer;
 pub use keeper::{Keeper, KeeperError};
 pub use key::KeyLine;
 pub use own::{OwnToken, algorithm};
 pub use published::Published;
+pub use purpose::Purpose;
 
 /// Longest life of a token: keys are published this long after their last signature.
 pub const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);

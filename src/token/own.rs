@@ -42,7 +42,7 @@ impl Issuer {
         let in_force = self.in_force()?;
         let header = decode_header(token).ok()?;
         let kid = header.kid.as_deref()?;
-        let key = in_force.published.iter().find(|key| key.kid == kid)?;
+        let key = in_force.published.tokens.iter().find(|key| key.kid == kid)?;
         if header.typ.as_deref() != Some(ACCESS_TOKEN) || header.alg != key.algorithm() {
             return None;
         }

@@ -41,6 +41,11 @@ impl Issuer {
                 json(&in_force.documents.discovery, "application/json")
             }
             "/oauth2/jwks" => json(&in_force.documents.jwks, "application/jwk-set+json"),
+            // Beneath the issuer's own path (OpenID Connect Discovery section 4), and before it (RFC 8414 section 3.1).
+            "/cloud/.well-known/openid-configuration" | "/.well-known/oauth-authorization-server/cloud" => {
+                json(&in_force.documents.cloud.as_ref()?.discovery, "application/json")
+            }
+            "/cloud/jwks" => json(&in_force.documents.cloud.as_ref()?.jwks, "application/jwk-set+json"),
             "/oauth2/status" => {
                 let lists = json!({ "status_lists": self.status_lists()? }).to_string();
                 Some(of_status("application/json", lists.into()))

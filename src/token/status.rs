@@ -274,6 +274,7 @@ mod tests {
     use leasehold_sdk::JwtAlgorithm;
 
     use super::super::key::make;
+    use super::super::purpose::Purpose;
     use super::*;
     use crate::limits::Limits;
     use crate::store::Opener;
@@ -288,7 +289,8 @@ mod tests {
     }
 
     fn key() -> TokenKey {
-        TokenKey::read(JwtAlgorithm::Es256, &make(JwtAlgorithm::Es256).unwrap(), String::new()).unwrap()
+        TokenKey::read(Purpose::Tokens(JwtAlgorithm::Es256), &make(JwtAlgorithm::Es256).unwrap(), String::new())
+            .unwrap()
     }
 
     #[tokio::test]

@@ -100,7 +100,12 @@ async fn is_set(world: &World, uri: &str, index: usize) -> bool {
 async fn nothing_else_is_there() {
     let world = World::in_public(&[]).await;
     let mut line = anonymous(&world).await;
-    for path in ["/", "/v1/roles", "/v1/leases", "/oauth2/token", "/oauth2/status/", "/oauth2/status/a/b", "/metrics"] {
+    let nothing =
+        ["/", "/v1/roles", "/v1/leases", "/oauth2/token", "/oauth2/status/", "/oauth2/status/a/b", "/metrics"];
+    // No target of these asserts to a cloud.
+    let no_cloud =
+        ["/cloud/jwks", "/cloud/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/cloud"];
+    for path in nothing.into_iter().chain(no_cloud) {
         assert_eq!(line.ask("GET", path, None).await.status, 404, "{path}");
     }
     // A question about the answer: its head alone, so that what is asked next is answered next.
@@ -139,7 +144,7 @@ async fn keys_are_published_before_they_sign_and_gone_at_once_in_an_emergency() 
     let world = World::in_public(&[]).await;
     let before = kids(&world).await;
     let operator = world.rig.client(OPERATOR);
-    let only = RotateKeyRequest { algorithm: Some("ES256".into()), emergency: None };
+    let only = RotateKeyRequest { algorithm: Some("ES256".into()), ..RotateKeyRequest::default() };
     let keys = operator.rotate_token_keys(&only).await.expect("another key").keys;
     let states: Vec<_> =
         keys.iter().filter(|key| key.algorithm == "ES256").map(|key| (key.generation, key.state.as_str())).collect();
@@ -156,7 +161,7 @@ async fn keys_are_published_before_they_sign_and_gone_at_once_in_an_emergency() 
         "what the old one signed is good"
     );
 
-    let leaked = RotateKeyRequest { algorithm: Some("ES256".into()), emergency: Some(true) };
+    let leaked = RotateKeyRequest { emergency: Some(true), ..only };
     let keys = operator.rotate_token_keys(&leaked).await.expect("another key").keys;
     let left: Vec<_> =
         keys.iter().filter(|key| key.algorithm == "ES256").map(|key| (key.generation, key.state.as_str())).collect();
@@ -211,6 +216,40 @@ async fn an_operator_rotates_keys_by_command() {
     let wrong = world.rig.run(OPERATOR, &["token", "rotate-key", "--algorithm", "HS256"]).await;
     assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("must be ES256, EdDSA or RS256"), "{wrong:?}");
+}
+
+/// No engine here asserts to a cloud; an operator can have such keys made all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn clouds_are_told_of_keys_of_their_own() {
+    let world = World::in_public(&[]).await;
+    let workloads = kids(&world).await;
+    let done = world.rig.run(OPERATOR, &["token", "rotate-key", "--cloud", "--output", "json"]).await;
+    let told: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{done:?}"));
+    let clouds: Vec<_> = told["keys"].as_array().expect("keys").iter().filter(|key| key["cloud"] == true).collect();
+    assert!(matches!(*clouds, [key] if key["algorithm"] == "RS256" && key["state"] == "active"), "{told}");
+
+    let keys = get(&world, "/cloud/jwks").await.json();
+    assert_eq!(keys["keys"].as_array().expect("keys").len(), 1);
+    assert_eq!(keys["keys"][0]["kid"], clouds[0]["kid"]);
+    assert_eq!(kids(&world).await, workloads, "verifiers of tokens are told nothing of it");
+    let discovery = get(&world, "/cloud/.well-known/openid-configuration").await.json();
+    assert_eq!(discovery["issuer"], format!("{ISSUER}/cloud"));
+    assert_eq!(discovery["jwks_uri"], format!("{ISSUER}/cloud/jwks"));
+    assert_eq!(get(&world, "/.well-known/oauth-authorization-server/cloud").await.json(), discovery);
+
+    let dir = world.rig.ground.dir().join("exported");
+    let done = world.rig.run(SHOP, &["token", "export-discovery", dir.to_str().expect("a path")]).await;
+    assert!(done.status.success(), "{done:?}");
+    for path in ["cloud/.well-known/openid-configuration", "cloud/jwks", "oauth2/jwks"] {
+        let text = std::fs::read_to_string(dir.join(path)).expect("a file");
+        let file: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(file, get(&world, &format!("/{path}")).await.json(), "{path}");
+    }
+
+    let both = RotateKeyRequest { algorithm: Some("RS256".into()), cloud: Some(true), ..RotateKeyRequest::default() };
+    let operator = world.rig.client(OPERATOR);
+    assert!(operator.rotate_token_keys(&both).await.is_err(), "which of the two is meant?");
+    operator.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

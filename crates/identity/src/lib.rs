@@ -7,6 +7,7 @@
 //! * [`Acceptor`] is the server side of mTLS, [`Connector`] the client side. Both verify by the same rules.
 //! * [`AnonymousConnector`] is the client side towards one workload that need not know who asks.
 //! * [`HostTls`] is the client side towards servers that have a host name and no SPIFFE ID, such as collectors of audit lines.
+//! * [`Identity::request_signer`] signs requests to services that know us by our certificate without a handshake.
 //! * [`Identity::recheck`] asks of a kept connection whether its peer would still be let in.
 //! * [`dev`] makes throwaway certificate authorities and SVIDs; [`inspect`] describes certificates without trusting them.
 //!
@@ -29,6 +30,7 @@ mod inspect;
 pub mod limits;
 mod next;
 mod peer;
+mod requests;
 mod snapshot;
 mod sources;
 mod status;
@@ -45,6 +47,7 @@ pub use id::{IdError, Segments, SpiffeId, TrustDomain};
 pub use identity::{Identity, Reload};
 pub use inspect::{CertReport, InspectError, inspect, inspect_der, single_from_pem};
 pub use peer::{Peer, fingerprint};
+pub use requests::{RequestError, RequestKey, RequestSigner};
 pub use status::{DomainStatus, IdentityStatus};
 pub use tls::{
     Acceptor, AnonymousConnector, AnonymousError, ClientCert, Connector, HostTls, HostTlsError, PublicAcceptor,

@@ -12,5 +12,6 @@ mod ids;
 mod kit;
 mod leaf;
 mod mint;
+mod requests;
 mod workload;
 mod workload_bad;

@@ -110,18 +110,31 @@ impl Signer {
 
     /// A leaf that keeps all rules, changed as wanted.
     pub fn leaf(&self, change: impl FnOnce(&mut CertificateParams)) -> Shown {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.subject_alt_names = vec![uri(BILLING)];
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        valid(&mut params, -60, i64::try_from(HOUR.as_secs()).expect("small"));
+        let mut params = leaf_params();
         change(&mut params);
         let key = key();
         let cert = params.signed_by(&key, &self.issuer).expect("signed");
         Shown { chain: vec![cert.into()], key }
     }
+
+    /// The certificate of such a leaf with another's key, in PEM.
+    pub fn leaf_of(&self, key: &KeyPair, change: impl FnOnce(&mut CertificateParams)) -> String {
+        let mut params = leaf_params();
+        change(&mut params);
+        params.signed_by(key, &self.issuer).expect("signed").pem()
+    }
+}
+
+/// A leaf's that keep all rules.
+fn leaf_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.subject_alt_names = vec![uri(BILLING)];
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    valid(&mut params, -60, i64::try_from(HOUR.as_secs()).expect("small"));
+    params
 }
 
 impl Shown {

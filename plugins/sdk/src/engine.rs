@@ -147,6 +147,11 @@ pub trait Engine: Send + Sync {
         None
     }
 
+    /// Whether it gets in by the broker's own word ([`Host::assert`](crate::Host::assert)): then there are keys to sign that with.
+    fn asserts_to_cloud(&self) -> bool {
+        false
+    }
+
     /// What an operator must run in the target before the engine can work there; `None` when nothing is needed.
     fn install_sql(&self, _roles: &[(String, RoleSettings)]) -> Option<String> {
         None

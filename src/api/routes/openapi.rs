@@ -46,6 +46,7 @@ pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
         wire::RotateKeyRequest,
         wire::TokenKeyList,
         wire::IssuerDocuments,
+        wire::CloudDocuments,
         wire::BrokerList,
         wire::BlockList,
         wire::BlockRequest,

@@ -13,11 +13,12 @@ use leasehold_identity::{Identity, IdentityStatus};
 use leasehold_sdk::{Level, Reason, RoleSettings, Timestamp};
 use tokio::task::JoinSet;
 
-use super::config::{ConfigArgs, read};
+use super::config::{ConfigArgs, read_for};
 use super::exit;
 use super::output::Output;
 use super::store;
 use crate::config::{Config, Target};
+use crate::host::Core;
 use crate::telemetry::process;
 use report::{Found, Installs, Report};
 
@@ -43,7 +44,8 @@ pub struct CheckArgs {
 /// Checks and prints.
 pub async fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
     process::deny_driver_environment()?;
-    let config = read(&args.config.config)?;
+    let core = Arc::default();
+    let config = read_for(&args.config.config, &core)?;
     let targets = chosen(&config, args.target.as_deref())?;
     if args.install_sql {
         Installs::of(targets.iter().map(|target| (target.name.as_str(), install_sql(&config, target))))
@@ -53,7 +55,7 @@ pub async fn run(args: CheckArgs, output: Output) -> anyhow::Result<u8> {
     let mut report = Report::new(&config.file);
     report.add(told(&config));
     report.add(public::look(&config));
-    report.add(identity(&config).await);
+    report.add(identity(&config, &core).await);
     report.add(leases(&config).await);
     report.add(seal::look(&config).await);
     report.add(audit::look(&config).await);
@@ -96,13 +98,16 @@ async fn leases(config: &Config) -> Vec<Found> {
     }
 }
 
-async fn identity(config: &Config) -> Vec<Found> {
+/// Targets that know the broker by its SVID are looked at with what is found here.
+async fn identity(config: &Config, core: &Core) -> Vec<Found> {
     match Identity::load(config.identity.clone()) {
         Ok(identity) => {
             let watch = identity.spawn_watch();
             identity.first_words(SOURCES_TIME_MAX).await;
             watch.abort();
-            identity_status(&identity.status())
+            let found = identity_status(&identity.status());
+            core.attach(identity);
+            found
         }
         Err(error) => vec![Found::new(Level::Error, "identity", error.to_string())],
     }

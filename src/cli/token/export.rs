@@ -18,13 +18,19 @@ pub struct ExportArgs {
     broker: ConnectArgs,
 }
 
-/// Writes `.well-known/openid-configuration`, `.well-known/oauth-authorization-server` and `oauth2/jwks`.
+/// Writes `.well-known/openid-configuration`, `.well-known/oauth-authorization-server` and `oauth2/jwks`, and where the broker asserts to
+/// clouds `cloud/.well-known/openid-configuration` and `cloud/jwks`.
 pub async fn run(args: ExportArgs) -> anyhow::Result<u8> {
     let documents = args.broker.with_client(async |client| Ok(client.issuer_documents().await?)).await?;
     // The keys first: whoever reads between two writes finds a key set that holds what the document speaks of.
     write(&args.dir.join("oauth2/jwks"), &documents.jwks)?;
     for name in ["openid-configuration", "oauth-authorization-server"] {
         write(&args.dir.join(".well-known").join(name), &documents.discovery)?;
+    }
+    // No `.well-known/oauth-authorization-server/cloud`: what it would lie in is a file. Clouds look beneath the issuer's path.
+    if let Some(cloud) = &documents.cloud {
+        write(&args.dir.join("cloud/jwks"), &cloud.jwks)?;
+        write(&args.dir.join("cloud/.well-known/openid-configuration"), &cloud.discovery)?;
     }
     Ok(exit::DONE)
 }

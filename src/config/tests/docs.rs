@@ -9,9 +9,9 @@ fn file(name: &str) -> std::path::PathBuf {
 
 #[test]
 fn the_example_is_good() {
-    let issuer = Arc::new(crate::token::Issuer::default());
+    let core = Arc::new(crate::host::Core::default());
     let kinds: [Box<dyn EngineKind>; 2] =
-        [Box::new(leasehold_postgres::Postgres), Box::new(leasehold_token::Token::new(issuer))];
+        [Box::new(leasehold_postgres::Postgres), Box::new(leasehold_token::Token::new(core))];
     let config = load(&file("examples/leasehold.toml"), &kinds, "i1");
     let config = config.unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(config.rules.roles.len(), 3);

@@ -14,7 +14,7 @@ use crate::audit::Event;
 use crate::config::Config;
 use crate::domain::caller::Caller;
 use crate::domain::grant::Action;
-use crate::token::{Addresses, KeeperError, KeyLine, Published};
+use crate::token::{Addresses, KeeperError, KeyLine, Published, Purpose};
 
 /// Another broker's new key must be known here before verifiers can meet its signature.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -43,6 +43,7 @@ impl Broker {
 
     async fn look_at_token_keys(&self) -> Result<(), KeeperError> {
         let current = self.current();
+        self.issuer.follow(current.config.token.as_ref());
         let Some((config, keeper)) = current.config.token.as_ref().zip(self.keeper.as_ref()) else { return Ok(()) };
         if self.unfit().is_some() {
             return Ok(());
@@ -52,10 +53,10 @@ impl Broker {
             return keeper.listen(self.clock.now()).await;
         }
         let made = keeper.look(config, &addresses(&current.config), &wanted(&current), self.clock.now()).await?;
-        for (algorithm, generation) in made {
-            tracing::info!(algorithm = algorithm.as_str(), generation, "a signing key was made");
+        for (purpose, generation) in made {
+            tracing::info!(purpose = purpose.name(), generation, "a signing key was made");
             let what = "token_key_made".to_owned();
-            let note = Some(format!("{} {generation}", algorithm.as_str()));
+            let note = Some(format!("{} {generation}", purpose.name()));
             if let Err(e) = self.keep_for_audit(&Event::Broker { what, note }).await {
                 tracing::error!(error = %e, "a new signing key could not be put on record");
             }
@@ -82,7 +83,8 @@ impl Broker {
         Ok(self.issuer.keys())
     }
 
-    /// Makes other signing keys now. In an emergency they sign at once and all before them are gone.
+    /// Makes other signing keys now, for one purpose `only` or for all that are in use. In an emergency they sign at once and all before
+    /// them are gone.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -90,18 +92,18 @@ impl Broker {
         self: &Arc<Self>,
         caller: &Caller,
         request: &RequestId,
-        algorithm: Option<JwtAlgorithm>,
+        only: Option<Purpose>,
         emergency: bool,
     ) -> Result<Vec<KeyLine>, Failure> {
         let (this, caller, request) = (self.clone(), caller.clone(), request.clone());
-        self.to_the_end(async move { this.rotate_token_keys_now(&caller, &request, algorithm, emergency).await }).await
+        self.to_the_end(async move { this.rotate_token_keys_now(&caller, &request, only, emergency).await }).await
     }
 
     async fn rotate_token_keys_now(
         &self,
         caller: &Caller,
         request: &RequestId,
-        algorithm: Option<JwtAlgorithm>,
+        only: Option<Purpose>,
         emergency: bool,
     ) -> Result<Vec<KeyLine>, Failure> {
         let current = self.current();
@@ -110,9 +112,10 @@ impl Broker {
             what: "token".into(),
             why: "there are no signing keys: the configuration has no [token] with an issuer".into(),
         })?;
-        let which = algorithm.map_or_else(|| wanted(&current), |one| BTreeSet::from([one]));
+        let which = only.map_or_else(|| wanted(&current), |one| BTreeSet::from([one]));
         let made = keeper.rotate(&which, emergency, self.clock.now()).await.map_err(failed)?;
-        let made: Vec<String> = made.iter().map(|(alg, generation)| format!("{} {generation}", alg.as_str())).collect();
+        let made: Vec<String> =
+            made.iter().map(|(purpose, generation)| format!("{} {generation}", purpose.name())).collect();
         tracing::warn!(?made, emergency, "signing keys were rotated");
         let event = Event::Operation {
             operation: "token_rotate_key".into(),
@@ -140,11 +143,13 @@ fn addresses(config: &Config) -> Addresses {
     Addresses { api_url: config.listen.api_url.clone().unwrap_or_else(by_port) }
 }
 
-/// The algorithms by which somebody's tokens are signed, and the one of status lists.
-fn wanted(current: &Current) -> BTreeSet<JwtAlgorithm> {
+/// What there is to be signed: the tokens of roles, status lists, and the broker's own word to clouds where a target needs it.
+fn wanted(current: &Current) -> BTreeSet<Purpose> {
     let of_roles = current.config.rules.roles.values().filter_map(|role| {
         let target = current.engines.get(&role.target)?;
         target.engine().as_tokens()?.algorithm(&role.settings)
     });
-    of_roles.chain([JwtAlgorithm::Es256]).collect()
+    let of_tokens = of_roles.chain([JwtAlgorithm::Es256]).map(Purpose::Tokens);
+    let asserts = current.engines.iter().any(|target| target.engine().asserts_to_cloud());
+    of_tokens.chain(asserts.then_some(Purpose::Clouds)).collect()
 }

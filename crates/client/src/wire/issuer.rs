@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RotateKeyRequest {
-    /// Of this algorithm only: `ES256`, `EdDSA` or `RS256`; of all that are in use unless said.
+    /// Keys of workloads' tokens of this algorithm only: `ES256`, `EdDSA` or `RS256`; all keys that are in use unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<String>,
+    /// The keys by which the broker asserts to clouds, and no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<bool>,
     /// The new key signs at once, and all before it are gone: what they signed is worth nothing any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emergency: Option<bool>,
@@ -19,7 +22,7 @@ pub struct RotateKeyRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenKeyList {
-    /// By algorithm, oldest first.
+    /// By algorithm, oldest first; those of assertions to clouds come last.
     pub keys: Vec<TokenKey>,
 }
 
@@ -29,6 +32,9 @@ pub struct TokenKeyList {
 pub struct TokenKey {
     /// `ES256`, `EdDSA` or `RS256`.
     pub algorithm: String,
+    /// Whether it signs the broker's own assertions to clouds, and no token.
+    #[serde(default)]
+    pub cloud: bool,
     /// Counts up.
     pub generation: u64,
     /// Its name in tokens.
@@ -44,6 +50,21 @@ pub struct TokenKey {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct IssuerDocuments {
     /// The discovery document (RFC 8414).
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub discovery: serde_json::Value,
+    /// The key set (RFC 7517).
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub jwks: serde_json::Value,
+    /// The same of the issuer of assertions to clouds, where a target needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<CloudDocuments>,
+}
+
+/// What clouds read of the issuer of assertions to them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CloudDocuments {
+    /// The discovery document (OpenID Connect Discovery 1.0).
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub discovery: serde_json::Value,
     /// The key set (RFC 7517).

@@ -25,7 +25,7 @@ pub(crate) use credential::CredentialMembers;
 pub use credential::{AwsCredential, Credential, CredentialError, DatabaseCredential, TokenCredential};
 pub use custody::{RotateAdminRequest, RotateAdminResponse, RotateSealResponse};
 pub use decision::{DecisionRequest, DecisionResponse};
-pub use issuer::{IssuerDocuments, RotateKeyRequest, TokenKey, TokenKeyList};
+pub use issuer::{CloudDocuments, IssuerDocuments, RotateKeyRequest, TokenKey, TokenKeyList};
 pub use lease::{Lease, LeaseList, LeaseQuery, LeaseResponse, MintRequest, MintResponse, RenewRequest};
 pub use problem::Problem;
 pub use reconcile::{ForgetResponse, ReconcileRequest, ReconcileResponse, Stray, StrayOrder, TargetReport};
