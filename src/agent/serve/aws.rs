@@ -1,8 +1,8 @@
 //! Where the SDKs of AWS ask for keys, as they ask the agent of a container: each sends the content of its token file as it is,
 //! has 2 s for the answer, and tries three times.
 //!
-//! They ask again from 15 minutes before the end on, and from 10 minutes before it no call of theirs goes out until they have
-//! other keys. So nothing of which less is left is given to them where there can be more.
+//! They ask again from 15 minutes before the end on, and from 10 minutes before it each call of theirs waits for the answer, and
+//! fails without one. So nothing of which less is left is given to them where there can be more.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
