@@ -32,7 +32,8 @@ fn is_its_owners_alone(file: &Path) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_its_own_token_opens_a_credential_and_it_opens_nothing_else() {
-    let stage = Stage::new(PgFixture::shared(distribution()).await, Rights::CreateRole).await.with_target("");
+    let stage =
+        Stage::new(PgFixture::shared(distribution()).await, Rights::CreateRole).await.with_target("ttl = \"10m\"");
     let broker = stage.broker().await;
     let mut agent = AgentProcess::start(&broker.url(), &stage.ca.svid(BILLING), &config("")).await;
     agent.first("orders").await;
@@ -81,7 +82,8 @@ async fn only_its_own_token_opens_a_credential_and_it_opens_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_finds_its_way_there_by_itself() {
-    let stage = Stage::new(PgFixture::shared(distribution()).await, Rights::CreateRole).await.with_target("");
+    let stage =
+        Stage::new(PgFixture::shared(distribution()).await, Rights::CreateRole).await.with_target("ttl = \"10m\"");
     let broker = stage.broker().await;
     let exec = "[exec]\ncommand = [\"sh\", \"-c\", \"env > DIR/env\"]\n";
     let svid = stage.ca.svid(BILLING);
