@@ -1,5 +1,6 @@
 //! A running service is supplied for ever: the handle that it embeds, and the agent beside it.
 
+mod container;
 mod forward_auth;
 mod handle;
 mod hard;

@@ -14,12 +14,14 @@ use super::forms::template;
 use super::forms::variables::Variable;
 use super::supply::Supplies;
 
-/// Runs it until it ends, or until we are told to end before it was started. `news`: rung for every generation that was delivered.
+/// Runs it until it ends, or until we are told to end before it was started. `given`: what it gets into its environment unless its
+/// own says otherwise. `news`: rung for every generation that was delivered.
 ///
 /// # Errors
 /// When a template of its environment cannot be filled in.
 pub async fn run(
     config: &ExecConfig,
+    given: Vec<Variable>,
     withheld: &Withheld,
     supplies: &Arc<Supplies>,
     mut news: watch::Receiver<u64>,
@@ -37,7 +39,8 @@ pub async fn run(
     }
     'start: loop {
         news.borrow_and_update();
-        let mut child = match child::start(&config.command, environment(config, supplies)?, withheld)? {
+        let environment = given.iter().cloned().chain(environment(config, supplies)?).collect();
+        let mut child = match child::start(&config.command, environment, withheld)? {
             Ok(child) => child,
             Err(code) => return Ok(code),
         };

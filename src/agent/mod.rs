@@ -64,12 +64,15 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<u8> {
     if let Some(socket) = &socket {
         servers.spawn(Server::bind(socket, supplies.clone()).await?.run(stopped.clone()));
     }
+    let mut given = Vec::new();
     if let Some(listen) = &listen {
-        servers.spawn(Loopback::bind(listen, supplies.clone()).await?.run(stopped));
+        let loopback = Loopback::bind(listen, supplies.clone()).await?;
+        given = loopback.environment();
+        servers.spawn(loopback.run(stopped));
     }
     tracing::info!(credentials = supplies.iter().count(), "the agent is up");
     let done = match &exec {
-        Some(exec) => exec::run(exec, &withheld, &supplies, heard, signals).await,
+        Some(exec) => exec::run(exec, given, &withheld, &supplies, heard, signals).await,
         None => Ok(until_told_to_stop(signals).await),
     };
 

@@ -51,6 +51,17 @@ pub fn readable(lease: Option<&Lease>, credential: &Opened) -> Zeroizing<String>
             line("scope", &token.scope);
             line("access token", &token.access_token);
         }
+        Opened::Aws(keys) => {
+            if let Some(lease) = lease {
+                line("expires", &lease.expires_at);
+            }
+            line("access key", &keys.access_key_id);
+            line("secret key", &keys.secret_access_key);
+            if let Some(token) = &keys.session_token {
+                line("session token", token);
+            }
+            line("region", &keys.region);
+        }
     }
     text
 }
@@ -58,6 +69,7 @@ pub fn readable(lease: Option<&Lease>, credential: &Opened) -> Zeroizing<String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::forms::Aws;
     use crate::agent::forms::tests::lease;
 
     #[test]
@@ -68,5 +80,12 @@ mod tests {
         let text = readable(None, &Opened::token());
         assert!(text.starts_with("expires          2026-01-02T03:14:05.678Z\ntoken type       Bearer\n"), "{}", *text);
         assert!(text.ends_with("access token     e30.e30.c2ln\n"), "{}", *text);
+        let text = readable(Some(&lease()), &Opened::Aws(Aws::session()));
+        assert!(
+            text.contains("\nexpires          2026-01-02T03:04:05.678Z\naccess key       ASIAEXAMPLE\n"),
+            "{}",
+            *text
+        );
+        assert!(text.ends_with("session token    IQoJb3JpZ2lu//8=\nregion           eu-central-1\n"), "{}", *text);
     }
 }

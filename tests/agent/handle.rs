@@ -109,3 +109,47 @@ async fn the_first_that_is_refused_is_told() {
     kept.close(Ending::Revoke).await;
     stage.quiet(&broker).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_needs_more_of_a_life_gets_another_before_it_is_due_and_all_who_ask_get_the_same() {
+    let stage = stage("ttl = \"10m\"").await;
+    let mut broker = stage.broker().await;
+    let kept = Credentials::keep(stage.client(&broker, BILLING), Wanted::role(ROLE));
+    let first = kept.ready().await.expect("a credential");
+    assert_eq!(first.time_in_all().as_secs(), 600);
+    let all = async { tokio::join!(kept.hasten(&first), kept.hasten(&first), kept.hasten(&first)) };
+    tokio::time::timeout(SOON, all).await.expect("another at once");
+    let second = kept.current().expect("it is held");
+    kept.hasten(&first).await;
+    assert_eq!(
+        (second.generation, kept.current().expect("it is held").generation),
+        (2, 2),
+        "one for all of them, and none for what is over"
+    );
+    assert!(session(&stage, &first).await.is_alive().await && session(&stage, &second).await.is_alive().await);
+
+    // Nobody waits for a broker that is away longer than for one try.
+    broker.kill().await.expect("kill the broker");
+    for _ in 0..2 {
+        tokio::time::timeout(SOON, kept.hasten(&second)).await.expect("it cannot be done");
+    }
+    assert_eq!(kept.current().expect("still there").generation, 2);
+    // It comes back on another port.
+    drop(kept);
+    broker.restart().await.expect("start it again");
+    stage.quiet(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_be_renewed_is_renewed_when_more_of_a_life_is_needed() {
+    let stage = stage("ttl = \"10m\"\nmax_ttl = \"30m\"").await;
+    let broker = stage.broker().await;
+    let kept = Credentials::keep(stage.client(&broker, BILLING), Wanted::role(ROLE));
+    let first = kept.ready().await.expect("a credential");
+    tokio::time::timeout(SOON, kept.hasten(&first)).await.expect("more of a life at once");
+    let renewed = kept.current().expect("it is held");
+    assert_eq!((renewed.generation, &lease(&renewed).id), (1, &lease(&first).id));
+    assert!(lease(&renewed).expires_at > lease(&first).expires_at);
+    kept.close(Ending::Revoke).await;
+    stage.quiet(&broker).await;
+}

@@ -81,6 +81,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "src/config/",
             // Whether a token is the right one, told in the same time for each.
             "src/agent/serve/loopback.rs",
+            "src/agent/serve/aws.rs",
             // The checksum of a store's export.
             "src/store/moving/",
             BENCHES,

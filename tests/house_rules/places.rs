@@ -25,7 +25,7 @@ const DYNAMIC_SQL: &[&str] = &[
 /// Where a secret may be read out of its type: where it must go over a wire or into a hash.
 const SECRET_READERS: &[&str] = &[
     "src/agent/forms/opened.rs",
-    "src/agent/serve/loopback.rs",
+    "src/agent/serve/token_file.rs",
     "src/agent/deliver/pgbouncer.rs",
     "plugins/postgres/src/scram.rs",
     "plugins/postgres/src/session.rs",

@@ -10,7 +10,7 @@ use leasehold_pglink::Address;
 use leasehold_sdk::SecretSource;
 use rustix::process::Signal;
 
-use super::signal;
+use super::{ListenConfig, signal};
 use crate::agent::forms::{Form, Holds};
 use crate::config::section::{Section, StringOrSection, check_name};
 
@@ -28,6 +28,8 @@ pub struct CredentialConfig {
     pub wanted: Wanted,
     /// Whether its leases are revoked when the agent ends.
     pub revoke_on_exit: bool,
+    /// The file with the token by which the SDKs of AWS ask for it on the port of `listen`; made if it is not there.
+    pub aws_token_file: Option<PathBuf>,
     /// Who acknowledges generations: once all of them have, what came before is ended early.
     pub consumers: Consumers,
     /// The files to write, by directory: those of one directory change as one.
@@ -107,11 +109,18 @@ pub enum Deed {
     },
 }
 
-/// `heard`: the users that the socket hears; none without a socket, and not known with a wrong one.
+/// What else the file says that credentials must fit.
+pub(super) struct Around<'a> {
+    /// The users that the socket hears; none without a socket, and not known with a wrong one.
+    pub heard: Option<&'a BTreeSet<u32>>,
+    /// The port; the inner is not known with a wrong one.
+    pub listen: Option<Option<&'a ListenConfig>>,
+}
+
 pub(super) fn credentials(
     root: &Section<'_>,
     base: &Path,
-    heard: Option<&BTreeSet<u32>>,
+    around: &Around<'_>,
 ) -> Option<BTreeMap<String, CredentialConfig>> {
     let table = root.section_or_empty("credentials");
     let all = table.named_sections();
@@ -121,13 +130,22 @@ pub(super) fn credentials(
         root.wrong("credentials", "is missing: [credentials.NAME] with role = \"…\", one for each credential to keep");
     }
     let mut taken: BTreeMap<PathBuf, String> = BTreeMap::new();
+    let mut tokens: BTreeMap<PathBuf, String> = BTreeMap::new();
+    tokens.extend(around.listen.flatten().map(|listen| (listen.token_file.clone(), "listen".to_owned())));
     let mut read = BTreeMap::new();
     let mut whole = true;
     for (name, section) in all {
-        let Some(credential) = credential(&section, base, heard) else {
+        let Some(credential) = credential(&section, base, around) else {
             whole = false;
             continue;
         };
+        if let Some(file) = &credential.aws_token_file
+            && let Some(other) = tokens.insert(file.clone(), name.to_owned())
+        {
+            let why = format!("{} is the token of {other}: it would open both", file.display());
+            section.wrong("aws_token_file", why);
+            whole = false;
+        }
         for dir in credential.folders.keys() {
             // Two would take turns in replacing each other's files.
             if let Some(other) = taken.insert(dir.clone(), name.to_owned()) {
@@ -142,18 +160,19 @@ pub(super) fn credentials(
     whole.then_some(read).filter(|read| may_be_none || !read.is_empty())
 }
 
-fn credential(section: &Section<'_>, base: &Path, heard: Option<&BTreeSet<u32>>) -> Option<CredentialConfig> {
+fn credential(section: &Section<'_>, base: &Path, around: &Around<'_>) -> Option<CredentialConfig> {
     section.require("role", "the role to ask for");
     let role = section.name("role").map(|f| f.value.to_owned());
     let ttl = section.string("ttl").map(|f| f.value.to_owned());
     let scope = section.string("scope").map(|f| f.read(|text| scope(text)));
     let params = section.section("params").map(|params| params.strings_by_name());
     let revoke_on_exit = section.flag("revoke_on_exit").unwrap_or(false);
-    let consumers = consumers(section, heard);
+    let aws_token_file = aws_token_file(section, base, around);
+    let consumers = consumers(section, around.heard);
     let files: Option<Vec<_>> = section.sections("files").into_iter().map(|file| self::file(file, base)).collect();
     let on_change: Option<Vec<_>> = section.sections("on_change").into_iter().map(|one| hook(one, base)).collect();
     section.finish_here();
-    let (consumers, on_change) = (consumers?, on_change?);
+    let (aws_token_file, consumers, on_change) = (aws_token_file?, consumers?, on_change?);
     let mut folders: BTreeMap<PathBuf, Vec<FileConfig>> = BTreeMap::new();
     for (dir, file) in files? {
         let beside = folders.entry(dir).or_default();
@@ -163,7 +182,12 @@ fn credential(section: &Section<'_>, base: &Path, heard: Option<&BTreeSet<u32>>)
         }
         beside.push(file);
     }
-    one_kind(section, &folders, scope.is_some())?;
+    let scoped = scope.is_some().then_some(("scope", Holds::Tokens));
+    one_kind(
+        section,
+        &folders,
+        scoped.into_iter().chain(aws_token_file.is_some().then_some(("aws_token_file", Holds::Aws))),
+    )?;
     for hook in &on_change {
         if let Some(who) = hook.acks.as_ref().filter(|who| !consumers.contains_key(*who)) {
             section.wrong("on_change", format!("acks = {who:?}: there is no such consumer in consumers"));
@@ -175,10 +199,25 @@ fn credential(section: &Section<'_>, base: &Path, heard: Option<&BTreeSet<u32>>)
     Some(CredentialConfig {
         wanted: Wanted { role: role?, ttl, params, scope },
         revoke_on_exit,
+        aws_token_file,
         consumers,
         folders,
         on_change,
     })
+}
+
+fn aws_token_file(section: &Section<'_>, base: &Path, around: &Around<'_>) -> Option<Option<PathBuf>> {
+    if !section.has("aws_token_file") {
+        return Some(None);
+    }
+    if around.listen.is_none() {
+        section.wrong(
+            "aws_token_file",
+            "needs listen = { addr = \"127.0.0.1:8450\", … }: the port that the SDKs of AWS ask",
+        );
+        return None;
+    }
+    section.path("aws_token_file", base).map(Some)
 }
 
 /// Which scopes a token is to have.
@@ -192,27 +231,23 @@ fn scope(text: &str) -> Result<String, &'static str> {
 }
 
 /// Which kind the role gives is only known to the broker; but one file cannot be for a login and another for a token.
-fn one_kind(section: &Section<'_>, folders: &BTreeMap<PathBuf, Vec<FileConfig>>, scoped: bool) -> Option<()> {
-    let forms = || {
-        folders.values().flatten().filter_map(|file| match &file.content {
-            FileContent::Form(form) => Some(*form),
-            FileContent::Template(_) => None,
-        })
-    };
-    let token = forms().any(|form| form.holds() == Holds::Tokens);
-    if let Some(login) = forms().find(|form| form.holds() == Holds::Logins)
-        && (scoped || token)
-    {
-        let sign = if scoped { "scope" } else { "the format token" };
-        let fits = Form::names(|holds| holds != Holds::Logins);
-        let why = format!(
-            "the format {} is for logins of databases, and {sign} for tokens, which can be {fits}",
-            login.name()
-        );
-        section.wrong("files", why);
-        return None;
-    }
-    Some(())
+/// `signs`: other keys that are for one kind only.
+fn one_kind(
+    section: &Section<'_>,
+    folders: &BTreeMap<PathBuf, Vec<FileConfig>>,
+    signs: impl IntoIterator<Item = (&'static str, Holds)>,
+) -> Option<()> {
+    let forms = folders.values().flatten().filter_map(|file| match &file.content {
+        FileContent::Form(form) => Some((format!("the format {}", form.name()), form.holds())),
+        FileContent::Template(_) => None,
+    });
+    let signs = signs.into_iter().map(|(key, kind)| (key.to_owned(), kind));
+    let mut signs = forms.chain(signs).filter(|(_, kind)| *kind != Holds::All);
+    let Some((first, kind)) = signs.next() else { return Some(()) };
+    let Some((other, its_kind)) = signs.find(|(_, its_kind)| *its_kind != kind) else { return Some(()) };
+    let (about, its_about, fits) = (kind.about(), its_kind.about(), its_kind.forms());
+    section.wrong("files", format!("{first} is for {about}, and {other} for {its_about}, which can be {fits}"));
+    None
 }
 
 fn consumers(section: &Section<'_>, heard: Option<&BTreeSet<u32>>) -> Option<Consumers> {

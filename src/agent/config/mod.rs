@@ -18,7 +18,7 @@ use crate::config::section::Section;
 use crate::config::{ConfigErrors, key_source, read_file};
 use crate::seal::KeySource;
 
-use credentials::credentials;
+use credentials::{Around, credentials};
 pub use credentials::{Consumers, CredentialConfig, Deed, FileConfig, FileContent, HookConfig};
 pub use forward_auth::{ForwardAuthConfig, KeysFrom, ListenOn};
 
@@ -116,7 +116,8 @@ pub fn load(path: &Path) -> Result<AgentConfig, ConfigErrors> {
             None => Some(BTreeSet::new()),
             Some(socket) => socket.as_ref().map(|socket| socket.uids.clone()),
         };
-        let credentials = credentials(&root, base, heard.as_ref());
+        let around = Around { heard: heard.as_ref(), listen: listen.as_ref().map(Option::as_ref) };
+        let credentials = credentials(&root, base, &around);
         root.finish();
         let (state, credentials) = (state?, credentials?);
         Some(AgentConfig {

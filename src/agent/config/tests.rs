@@ -59,9 +59,49 @@ fn a_scope_is_for_tokens_and_so_is_every_file_beside_it() {
             file("url") + &file("token"),
             "files: the format url is for logins of databases, and the format token for tokens",
         ),
+        (
+            file("aws-profile") + &file("pgpass"),
+            "files: the format aws-profile is for keys of AWS, and the format pgpass for logins of databases",
+        ),
     ] {
         let said = read(&lines).unwrap_err();
         assert!(said.contains(why) && said.contains("agent.toml:"), "{lines}: {said}");
+    }
+}
+
+#[test]
+fn the_sdks_of_aws_ask_on_the_port_by_a_token_that_opens_one_credential_only() {
+    let read = |listen: &str, more: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        std::fs::write(&path, HEAD.replace("[credentials", &format!("{listen}\n[credentials")) + more).unwrap();
+        load(&path)
+            .map(|config| config.credentials["orders"].aws_token_file.clone())
+            .map_err(|errors| errors.to_string())
+    };
+    let listen = "listen = { addr = \"127.0.0.1:8450\", token_file = \"agent.token\" }";
+    let file = read(listen, "aws_token_file = \"aws.token\"\n").unwrap().unwrap();
+    assert!(file.is_absolute() && file.ends_with("aws.token"));
+    assert_eq!(read(listen, "").unwrap(), None);
+    let other = "[credentials.other]\nrole = \"r\"\naws_token_file = \"aws.token\"\n";
+    for (listen, more, why) in [
+        ("", "aws_token_file = \"aws.token\"".to_owned(), "credentials.orders.aws_token_file: needs listen"),
+        (listen, "aws_token_file = \"agent.token\"".to_owned(), "is the token of listen: it would open both"),
+        (listen, format!("aws_token_file = \"aws.token\"\n{other}"), "is the token of orders: it would open both"),
+        (listen, "aws_token_file = \"\"".to_owned(), "aws_token_file: "),
+        (
+            listen,
+            "aws_token_file = \"aws.token\"\nscope = \"a\"".to_owned(),
+            "scope is for tokens, and aws_token_file for keys of AWS, which can be json, env, aws-process, aws-profile",
+        ),
+        (
+            listen,
+            "aws_token_file = \"aws.token\"\n[[credentials.orders.files]]\npath = \"f\"\nformat = \"url\"".to_owned(),
+            "files: the format url is for logins of databases, and aws_token_file for keys of AWS",
+        ),
+    ] {
+        let said = read(listen, &more).unwrap_err();
+        assert!(said.contains(why) && said.contains("agent.toml:"), "{more}: {said}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! The forms in which a credential is handed on: each is one that its readers already know.
 
+mod aws;
 mod files;
 mod login;
 mod opened;
@@ -14,6 +15,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+pub use aws::Aws;
 pub use login::Login;
 pub use opened::{Opened, Token, open};
 
@@ -45,7 +47,7 @@ macro_rules! forms {
 
 forms! {
     Json "json" "One flat JSON object: the credential's members, lease_id and expires_at";
-    Env "env" "export NAME='value' lines for a shell: PGHOST … DATABASE_URL, or ACCESS_TOKEN …";
+    Env "env" "export NAME='value' lines for a shell: PGHOST … DATABASE_URL, ACCESS_TOKEN …, or AWS_ACCESS_KEY_ID …";
     Token "token" "The token alone, without a newline";
     Url "url" "The URL alone";
     Pgservice "pgservice" "A section of a libpq service file";
@@ -53,6 +55,8 @@ forms! {
     Mysql "mysql" "The client section of a MySQL option file";
     Jdbc "jdbc" "Java properties: jdbcUrl, username, password";
     Pgbouncer "pgbouncer" "The databases section of PgBouncer's configuration, to be included there";
+    AwsProcess "aws-process" "What the SDKs of AWS take from a credential_process";
+    AwsProfile "aws-profile" "A profile of AWS's shared credentials file";
 }
 
 /// Room for what is written around the secrets. No buffer here grows: growing would leave a copy unwiped.
@@ -67,6 +71,26 @@ pub enum Holds {
     Logins,
     /// Tokens.
     Tokens,
+    /// Keys of AWS.
+    Aws,
+}
+
+impl Holds {
+    /// What that is, for people.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::All => "every kind of credential",
+            Self::Logins => "logins of databases",
+            Self::Tokens => "tokens",
+            Self::Aws => "keys of AWS",
+        }
+    }
+
+    /// The names of the forms that a credential of this kind can have, for people.
+    pub fn forms(self) -> String {
+        let fits = |form: &&Form| form.holds() == Self::All || form.holds() == self;
+        Form::ALL.iter().filter(fits).map(|form| form.name()).collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl Form {
@@ -75,14 +99,9 @@ impl Form {
         match self {
             Self::Json | Self::Env => Holds::All,
             Self::Token => Holds::Tokens,
+            Self::AwsProcess | Self::AwsProfile => Holds::Aws,
             Self::Url | Self::Pgservice | Self::Pgpass | Self::Mysql | Self::Jdbc | Self::Pgbouncer => Holds::Logins,
         }
-    }
-
-    /// Their names, for people.
-    pub fn names(which: impl Fn(Holds) -> bool) -> String {
-        let names = Self::ALL.iter().filter(|form| which(form.holds())).map(|form| form.name());
-        names.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -96,10 +115,10 @@ pub fn formed(form: Form, name: &str, lease: Option<&Lease>, credential: &Opened
         (Form::Env, _) => env(lease, credential),
         // Read to its end and sent as it is: in a header a newline would be an error.
         (Form::Token, Opened::Token(token)) => Ok(token.access_token.clone()),
-        (_, Opened::Login(login)) => of_login(form, name, login),
-        (_, Opened::Token(_)) => {
-            bail!("a token has no form {}: it can be {}", form.name(), Form::names(|holds| holds != Holds::Logins))
-        }
+        (Form::AwsProcess, Opened::Aws(keys)) => aws::process(keys, lease),
+        (Form::AwsProfile, Opened::Aws(keys)) => aws::profile(name, keys),
+        (_, Opened::Login(login)) if form.holds() == Holds::Logins => of_login(form, name, login),
+        _ => bail!("{} has no form {}: it can be {}", credential.about(), form.name(), credential.kind().forms()),
     }
 }
 
@@ -114,10 +133,7 @@ fn of_login(form: Form, name: &str, login: &Login) -> anyhow::Result<Zeroizing<S
         Form::Mysql => files::mysql(login),
         Form::Jdbc => files::jdbc(login),
         Form::Pgbouncer => files::pgbouncer(name, login),
-        Form::Json | Form::Env | Form::Token => {
-            let forms = Form::names(|holds| holds != Holds::Tokens);
-            bail!("a login of a database has no form {}: it can be {forms}", form.name())
-        }
+        other => bail!("the form {} is for no login of a database", other.name()),
     }
 }
 
@@ -135,6 +151,17 @@ pub fn supplied_json(generation: u64, lease: Option<&Lease>, credential: &Opened
         whole: Whole<'a>,
     }
     json(&Numbered { generation, whole: Whole { lease, credential: Members::of(credential) } })
+}
+
+/// What the SDKs of AWS are answered by the agent of a container.
+///
+/// # Errors
+/// When it is another kind of credential.
+pub fn aws_container(lease: Option<&Lease>, credential: &Opened) -> anyhow::Result<Zeroizing<String>> {
+    match credential {
+        Opened::Aws(keys) => aws::container(keys, lease),
+        other => bail!("{} is nothing that requests to AWS are signed with", other.about()),
+    }
 }
 
 /// Reads what [`supplied_json`] wrote.
@@ -156,6 +183,7 @@ struct Whole<'a> {
 enum Members<'a> {
     Database { username: &'a str, password: &'a str, host: &'a str, port: u16, database: &'a str, url: &'a str },
     Token { access_token: &'a str, token_type: &'a str, scope: &'a str, expires_at: &'a str },
+    Aws { access_key_id: &'a str, secret_access_key: &'a str, session_token: Option<&'a str>, region: &'a str },
 }
 
 impl<'a> Members<'a> {
@@ -175,6 +203,12 @@ impl<'a> Members<'a> {
                 scope: &token.scope,
                 expires_at: &token.expires_at,
             },
+            Opened::Aws(keys) => Self::Aws {
+                access_key_id: &keys.access_key_id,
+                secret_access_key: &keys.secret_access_key,
+                session_token: keys.session_token.as_deref().map(String::as_str),
+                region: &keys.region,
+            },
         }
     }
 }
@@ -192,10 +226,7 @@ struct Flat<'a> {
 
 impl<'a> Flat<'a> {
     fn of(lease: Option<&'a Lease>, credential: &'a Opened) -> Self {
-        let expires_at = match credential {
-            Opened::Login(_) => lease.map(|lease| lease.expires_at.as_str()),
-            Opened::Token(_) => None,
-        };
+        let expires_at = lease.filter(|_| !credential.says_its_end()).map(|lease| lease.expires_at.as_str());
         Self { credential: Members::of(credential), lease_id: lease.map(|lease| lease.id.as_str()), expires_at }
     }
 }

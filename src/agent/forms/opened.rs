@@ -5,7 +5,7 @@ use leasehold_client::wire::{Credential, Supplied};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use super::Login;
+use super::{Aws, Holds, Login};
 
 /// A credential as plain texts, wiped when dropped.
 pub enum Opened {
@@ -13,6 +13,33 @@ pub enum Opened {
     Login(Login),
     /// A token.
     Token(Token),
+    /// Keys that requests to AWS are signed with.
+    Aws(Aws),
+}
+
+impl Opened {
+    /// What forms must hold to hold it.
+    pub fn kind(&self) -> Holds {
+        match self {
+            Self::Login(_) => Holds::Logins,
+            Self::Token(_) => Holds::Tokens,
+            Self::Aws(_) => Holds::Aws,
+        }
+    }
+
+    /// What it is, for people.
+    pub fn about(&self) -> &'static str {
+        match self {
+            Self::Login(_) => "a login of a database",
+            Self::Token(_) => "a token",
+            Self::Aws(_) => "a key of AWS",
+        }
+    }
+
+    /// Whether its end is its own, which does not move with the lease: that of a token is signed.
+    pub fn says_its_end(&self) -> bool {
+        matches!(self, Self::Token(_))
+    }
 }
 
 /// A token as plain texts, wiped when dropped.
@@ -48,6 +75,12 @@ pub fn open(credential: &Credential) -> anyhow::Result<Opened> {
             scope: token.scope.clone(),
             expires_at: token.expires_at.clone(),
         })),
+        Credential::Aws(keys) => Ok(Opened::Aws(Aws {
+            access_key_id: keys.access_key_id.clone(),
+            secret_access_key: plain(&keys.secret_access_key),
+            session_token: keys.session_token.as_ref().map(plain),
+            region: keys.region.clone(),
+        })),
         other => bail!("cannot show a credential of the kind {}", other.kind()),
     }
 }
@@ -59,6 +92,19 @@ pub fn open(credential: &Credential) -> anyhow::Result<Opened> {
 pub(super) fn read(text: &SecretString) -> anyhow::Result<Supplied> {
     serde_json::from_str(text.expose_secret())
         .map_err(|e| anyhow::anyhow!("it is no credential: line {}, column {}", e.line(), e.column()))
+}
+
+#[cfg(test)]
+impl Aws {
+    /// Keys of a session, for tests.
+    pub fn session() -> Self {
+        Self {
+            access_key_id: "ASIAEXAMPLE".into(),
+            secret_access_key: Zeroizing::new("wJalr/XUtnFEMI+K7MDENG=".into()),
+            session_token: Some(Zeroizing::new("IQoJb3JpZ2lu//8=".into())),
+            region: "eu-central-1".into(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -41,11 +41,20 @@ impl Known {
                 ("scope", text(&token.scope)),
                 ("expires_at", text(&token.expires_at)),
             ]),
+            Opened::Aws(keys) => {
+                members.extend([
+                    ("kind", text("aws")),
+                    ("access_key_id", text(&keys.access_key_id)),
+                    ("secret_access_key", text(&keys.secret_access_key)),
+                    ("region", text(&keys.region)),
+                ]);
+                // Not there rather than empty: a template that needs one is to fail with the key of a user.
+                members.extend(keys.session_token.as_ref().map(|token| ("session_token", text(token))));
+            }
         }
         if let Some(lease) = lease {
             members.push(("lease_id", text(&lease.id)));
-            // The end of a token is its own: it does not move with the lease.
-            if matches!(credential, Opened::Login(_)) {
+            if !credential.says_its_end() {
                 members.push(("expires_at", text(&lease.expires_at)));
             }
         }
@@ -95,8 +104,8 @@ fn told(name: &str, error: &minijinja::Error) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Login;
     use super::super::tests::lease;
+    use super::super::{Aws, Login};
     use super::*;
 
     fn filled(template: &str) -> Result<String, String> {
@@ -123,6 +132,23 @@ mod tests {
         );
         assert_eq!(text.unwrap(), "Bearer e30.e30.c2ln|payments:read payments:write|2026-01-02T03:14:05.678Z");
         assert!(filled("{{ payments.lease_id }}").is_err(), "it has no lease");
+    }
+
+    #[test]
+    fn a_key_of_a_user_has_no_session_and_a_template_can_ask() {
+        let line = "{{ s3.access_key_id }}{% if s3.session_token is defined %} {{ s3.session_token }}{% endif %}";
+        let filled = |keys, text| {
+            let known = Known::default().and("s3", 1, Some(&lease()), &Opened::Aws(keys));
+            fill("x.tpl", text, &known).map(|text| text.to_string())
+        };
+        let of_user = || Aws { session_token: None, ..Aws::session() };
+        assert_eq!(filled(Aws::session(), line).unwrap(), "ASIAEXAMPLE IQoJb3JpZ2lu//8=");
+        assert_eq!(filled(of_user(), line).unwrap(), "ASIAEXAMPLE");
+        assert!(filled(of_user(), "{{ s3.session_token }}").is_err());
+        assert_eq!(
+            filled(of_user(), "{{ s3.region }} {{ s3.expires_at }}").unwrap(),
+            "eu-central-1 2026-01-02T03:04:05.678Z"
+        );
     }
 
     #[test]

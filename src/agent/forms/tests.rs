@@ -136,13 +136,47 @@ fn a_token_alone_is_read_to_its_end() {
 
 #[test]
 fn a_form_of_another_kind_is_refused_with_those_that_fit() {
-    for form in Form::ALL.iter().copied() {
-        let of_token = formed(form, "r", Some(&lease()), &Opened::token());
-        let of_login = formed(form, "r", Some(&lease()), &Opened::odd());
-        assert_eq!(of_token.is_ok(), form.holds() != Holds::Logins, "{form:?}");
-        assert_eq!(of_login.is_ok(), form.holds() != Holds::Tokens, "{form:?}");
-        if let Err(error) = of_token {
-            assert_eq!(error.to_string(), format!("a token has no form {}: it can be json, env, token", form.name()));
+    let kinds = [
+        (Opened::token(), "a token has no form {}: it can be json, env, token"),
+        (
+            Opened::odd(),
+            "a login of a database has no form {}: it can be json, env, url, pgservice, pgpass, mysql, jdbc, pgbouncer",
+        ),
+        (Opened::Aws(Aws::session()), "a key of AWS has no form {}: it can be json, env, aws-process, aws-profile"),
+    ];
+    for (credential, refusal) in kinds {
+        for form in Form::ALL.iter().copied() {
+            let made = formed(form, "r", Some(&lease()), &credential);
+            let fits = form.holds() == Holds::All || form.holds() == credential.kind();
+            assert_eq!(made.is_ok(), fits, "{form:?}");
+            if let Err(error) = made {
+                assert_eq!(error.to_string(), refusal.replace("{}", form.name()));
+            }
         }
+    }
+}
+
+#[test]
+fn keys_of_aws_are_kept_and_shown_as_the_api_has_them() {
+    let read = |text: Zeroizing<String>| serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    let mut wanted = serde_json::json!({
+        "kind": "aws", "access_key_id": "ASIAEXAMPLE", "secret_access_key": "wJalr/XUtnFEMI+K7MDENG=",
+        "session_token": "IQoJb3JpZ2lu//8=", "region": "eu-central-1",
+    });
+    for session in [true, false] {
+        let mut keys = Aws::session();
+        if !session {
+            keys.session_token = None;
+            wanted["session_token"] = serde_json::Value::Null;
+        }
+        let text = supplied_json(3, Some(&lease()), &Opened::Aws(keys)).unwrap();
+        let supplied = read_supplied(&SecretString::from(text.as_str())).unwrap();
+        assert_eq!((supplied.generation, supplied.credential.kind()), (3, "aws"));
+        let opened = open(&supplied.credential).unwrap();
+        assert_eq!(read(whole_json(None, &opened).unwrap())["credential"], wanted);
+        let mut flat = wanted.clone();
+        flat["lease_id"] = "06f0".into();
+        flat["expires_at"] = lease().expires_at.into();
+        assert_eq!(read(formed(Form::Json, "s3", Some(&lease()), &opened).unwrap()), flat);
     }
 }

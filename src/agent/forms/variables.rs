@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::{Login, Opened, Token};
+use super::{Aws, Login, Opened, Token};
 
 /// What libpq reads from the environment for options that a URL carries in its query.
 const PG_OPTIONS: [(&str, &str); 6] = [
@@ -18,7 +18,8 @@ const PG_OPTIONS: [(&str, &str); 6] = [
 pub type Variable = (String, Zeroizing<String>);
 
 /// The variables of one credential and the lease's id, if it has one. For a login: those of libpq if it is for PostgreSQL, and
-/// `DATABASE_URL`. For a token, of which no reader has names of his own: `ACCESS_TOKEN` and what begins with it.
+/// `DATABASE_URL`. For keys of AWS: those of its SDKs. For a token, of which no reader has names of his own: `ACCESS_TOKEN` and what
+/// begins with it.
 pub fn of(lease: Option<&str>, credential: &Opened) -> Vec<Variable> {
     let mut all = Vec::new();
     let mut put = |name: &str, value: &str| all.push((name.to_owned(), Zeroizing::new(value.to_owned())));
@@ -30,6 +31,7 @@ pub fn of(lease: Option<&str>, credential: &Opened) -> Vec<Variable> {
             put("ACCESS_TOKEN_SCOPE", scope);
             put("ACCESS_TOKEN_EXPIRES_AT", expires_at);
         }
+        Opened::Aws(keys) => of_aws(keys, &mut put),
     }
     if let Some(lease) = lease {
         put("LEASEHOLD_LEASE_ID", lease);
@@ -51,6 +53,17 @@ fn of_login(login: &Login, put: &mut impl FnMut(&str, &str)) {
         }
     }
     put("DATABASE_URL", &login.url);
+}
+
+fn of_aws(keys: &Aws, put: &mut impl FnMut(&str, &str)) {
+    put("AWS_ACCESS_KEY_ID", &keys.access_key_id);
+    put("AWS_SECRET_ACCESS_KEY", &keys.secret_access_key);
+    if let Some(token) = &keys.session_token {
+        put("AWS_SESSION_TOKEN", token);
+    }
+    // Some readers know the one name, some the other.
+    put("AWS_REGION", &keys.region);
+    put("AWS_DEFAULT_REGION", &keys.region);
 }
 
 /// The beginning of a role's variables where several roles share one environment: `orders-read` is `ORDERS_READ_`.
@@ -89,6 +102,15 @@ mod tests {
         let token = ["ACCESS_TOKEN", "ACCESS_TOKEN_TYPE", "ACCESS_TOKEN_SCOPE", "ACCESS_TOKEN_EXPIRES_AT"];
         assert_eq!(names(None), token);
         assert_eq!(names(Some("06f0")), [&token[..], &["LEASEHOLD_LEASE_ID"]].concat());
+    }
+
+    #[test]
+    fn keys_of_aws_are_what_its_sdks_read() {
+        let names = |keys| of(Some("06f0"), &Opened::Aws(keys)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let session = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"];
+        assert_eq!(names(Aws::session()), [&session[..], &["AWS_DEFAULT_REGION", "LEASEHOLD_LEASE_ID"]].concat());
+        let of_user = names(Aws { session_token: None, ..Aws::session() });
+        assert!(of_user.len() == 5 && !of_user.contains(&"AWS_SESSION_TOKEN".to_owned()), "{of_user:?}");
     }
 
     #[test]

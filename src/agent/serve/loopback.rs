@@ -2,62 +2,64 @@
 //! browser that some page sends there: so there is a token in a file for its owner alone, the host must be named exactly, and
 //! whatever a page has sent (`Origin`) is refused.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use leasehold_sdk::random;
-use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use super::aws::{self, Desk};
+use super::hosts::{Hosts, only};
 use super::routes::{self, problem};
+use super::token_file::token;
 use super::{DRAIN_TIME_MAX, MANNER, Supplies};
 use crate::agent::acks::Speaker;
 use crate::agent::config::ListenConfig;
+use crate::agent::forms::variables::Variable;
 use crate::connections::Connections;
-
-/// Shortest token, in bytes: what a person makes up is guessed.
-const TOKEN_BYTES_MIN: usize = 32;
-/// Longest.
-const TOKEN_BYTES_MAX: u64 = 4096;
 
 /// The bound port, not yet serving.
 pub struct Loopback {
     listener: TcpListener,
     router: Router,
+    environment: Vec<Variable>,
 }
 
 /// What a request must show.
 struct Gate {
-    hosts: [String; 2],
+    hosts: Hosts,
     token: Zeroizing<String>,
 }
 
 impl Loopback {
-    /// Binds it, and makes the token if there is none.
+    /// Binds it, and makes the tokens that are not there.
     ///
     /// # Errors
-    /// When it cannot listen there, or the token's file is not for its owner alone.
+    /// When it cannot listen there, or a token's file is not for its owner alone.
     pub async fn bind(config: &ListenConfig, supplies: Arc<Supplies>) -> anyhow::Result<Self> {
         let token =
             token(&config.token_file).with_context(|| format!("listen.token_file {}", config.token_file.display()))?;
         let listener = TcpListener::bind(config.addr).await.with_context(|| format!("listen.addr {}", config.addr))?;
         let addr = listener.local_addr()?;
-        let gate = Gate { hosts: [addr.to_string(), format!("localhost:{}", addr.port())], token };
+        let gate = Gate { hosts: Hosts::of(addr), token };
         tracing::info!(%addr, "credentials can be asked for with the token");
-        let router = routes::router(supplies).layer(from_fn_with_state(Arc::new(gate), admit));
-        Ok(Self { listener, router })
+        let desk = Desk::open(addr, supplies.clone())?;
+        let environment = desk.environment();
+        // The gate is for the first alone: the SDKs of AWS show tokens of their own.
+        let router = routes::router(supplies).layer(from_fn_with_state(Arc::new(gate), admit)).merge(aws::router(desk));
+        Ok(Self { listener, router, environment })
+    }
+
+    /// What leads a child of ours here without its doing: of SDKs that have variables for it.
+    pub fn environment(&self) -> Vec<Variable> {
+        self.environment.clone()
     }
 
     /// Serves until told to stop.
@@ -80,17 +82,10 @@ async fn admit(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
 
 impl Gate {
     fn refuses(&self, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
-        if headers.contains_key(header::ORIGIN) {
-            return Some((StatusCode::FORBIDDEN, "no web page is answered (Origin)"));
+        if let Some(why) = self.hosts.refuse(headers) {
+            return Some((StatusCode::FORBIDDEN, why));
         }
-        let one = |name| {
-            let mut all = headers.get_all(name).iter();
-            all.next().filter(|_| all.next().is_none()).map(axum::http::HeaderValue::as_bytes)
-        };
-        if !one(header::HOST).is_some_and(|host| self.hosts.iter().any(|known| known.as_bytes() == host)) {
-            return Some((StatusCode::FORBIDDEN, "Host must be the address that this agent listens on"));
-        }
-        let shown = one(header::AUTHORIZATION).and_then(|value| value.strip_prefix(b"Bearer "));
+        let shown = only(headers, header::AUTHORIZATION).and_then(|value| value.strip_prefix(b"Bearer "));
         let good = shown.is_some_and(|shown| verify_slices_are_equal(shown, self.token.as_bytes()).is_ok());
         (!good).then_some((
             StatusCode::UNAUTHORIZED,
@@ -99,37 +94,13 @@ impl Gate {
     }
 }
 
-/// The token; made if it is not there.
-fn token(file: &Path) -> anyhow::Result<Zeroizing<String>> {
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    match made {
-        Ok(mut made) => {
-            // Without a line's end: some clients send what they read as it is.
-            made.write_all(random::password().expose_secret().as_bytes())?;
-            made.sync_all()?;
-        }
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(e).context("cannot be made"),
-    }
-    let meta = fs::metadata(file).context("cannot be looked at")?;
-    if meta.mode() & 0o077 != 0 || !meta.is_file() || meta.len() > TOKEN_BYTES_MAX {
-        bail!("must be a file for its owner alone (mode 0600), of at most {TOKEN_BYTES_MAX} bytes");
-    }
-    let text = Zeroizing::new(fs::read_to_string(file).context("cannot be read")?);
-    let token = Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned());
-    if token.len() < TOKEN_BYTES_MIN || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        bail!("must hold one word of at least {TOKEN_BYTES_MIN} visible ASCII characters");
-    }
-    Ok(token)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn gate() -> Gate {
         let token = Zeroizing::new("0123456789abcdef0123456789abcdef".to_owned());
-        Gate { hosts: ["127.0.0.1:8450".into(), "localhost:8450".into()], token }
+        Gate { hosts: Hosts::of("127.0.0.1:8450".parse().unwrap()), token }
     }
 
     fn said(pairs: &[(&'static str, &'static str)]) -> Option<u16> {
@@ -154,20 +125,5 @@ mod tests {
         assert_eq!(said(&[HOST, HOST, GOOD]), Some(403));
         assert_eq!(said(&[GOOD]), Some(403));
         assert_eq!(said(&[HOST, GOOD, ("origin", "http://127.0.0.1:8450")]), Some(403));
-    }
-
-    #[test]
-    fn a_token_is_made_once_and_must_be_its_owners_alone() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("token");
-        let made = token(&file).unwrap();
-        assert_eq!(token(&file).unwrap(), made);
-        assert!(made.len() >= TOKEN_BYTES_MIN && !fs::read_to_string(&file).unwrap().ends_with('\n'));
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(token(&file).unwrap_err().to_string().contains("for its owner alone"));
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        fs::write(&file, "short").unwrap();
-        assert!(token(&file).unwrap_err().to_string().contains("at least 32"));
     }
 }

@@ -1,8 +1,11 @@
 //! The agent's socket: consumers of this host ask for credentials and acknowledge them. The kernel says who is on the other
 //! side, and only the users that the configuration names are answered.
 
+mod aws;
+mod hosts;
 mod loopback;
 mod routes;
+mod token_file;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

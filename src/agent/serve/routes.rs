@@ -13,6 +13,7 @@ use bytes::Bytes;
 use leasehold_client::Held;
 use leasehold_client::wire::{AckRequest, Problem};
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::agent::acks::Speaker;
 use crate::agent::supply::{Supplies, Supply};
@@ -72,18 +73,20 @@ fn supplied(held: &Held) -> Response {
     let written = forms::open(&held.credential)
         .and_then(|opened| forms::supplied_json(held.generation, held.lease.as_ref(), &opened));
     match written {
-        // The bytes are wiped when they have been sent.
-        Ok(text) => {
-            let body = Body::from(Bytes::from_owner(Wiped(text)));
-            let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-            (headers, body).into_response()
-        }
+        Ok(text) => secret_json(text),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}")),
     }
 }
 
+/// JSON with a secret in it: nobody keeps it, and its bytes are wiped when they have been sent.
+pub(super) fn secret_json(text: Zeroizing<String>) -> Response {
+    let body = Body::from(Bytes::from_owner(Wiped(text)));
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (headers, body).into_response()
+}
+
 /// Owns text that is sent.
-struct Wiped(zeroize::Zeroizing<String>);
+struct Wiped(Zeroizing<String>);
 
 impl AsRef<[u8]> for Wiped {
     fn as_ref(&self) -> &[u8] {

@@ -17,8 +17,9 @@ use keep::Kept;
 
 /// `leasehold run ROLE… -- CMD`. For one role the program finds PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, what the
 /// database demands of TLS (PGSSLMODE, PGSSLROOTCERT), DATABASE_URL and LEASEHOLD_LEASE_ID in its environment, or for a token
-/// ACCESS_TOKEN, ACCESS_TOKEN_TYPE, ACCESS_TOKEN_SCOPE and ACCESS_TOKEN_EXPIRES_AT; for several, each of these begins with
-/// the role's name in capitals: ORDERS_READ_PGHOST.
+/// ACCESS_TOKEN, ACCESS_TOKEN_TYPE, ACCESS_TOKEN_SCOPE and ACCESS_TOKEN_EXPIRES_AT, or for keys of AWS AWS_ACCESS_KEY_ID,
+/// AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION and AWS_DEFAULT_REGION; for several, each of these begins with the
+/// role's name in capitals: ORDERS_READ_PGHOST.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
     /// The roles to ask for.

@@ -43,7 +43,7 @@ impl Keeper {
                 let now = clock::boot().max(self.not_before);
                 let due = if self.shared.replaces { held.life.due(now) } else { held.life.due_alone(now) };
                 tokio::select! {
-                    () = clock::until(due.at().max(self.not_before)) => match due {
+                    () = self.comes(due, &held) => match due {
                         Due::Renew(_) => match self.renew(&held).await {
                             // It is not alive any more, whatever we have not heard.
                             Err(error) if matches!(error.status(), Some(404 | 409)) => {
@@ -71,6 +71,16 @@ impl Keeper {
             }
         };
         self.note(done);
+    }
+
+    /// Comes back when this is to be done: at its time, or before if somebody cannot wait for that; never in the pause after a try
+    /// that failed.
+    async fn comes(&self, due: Due, held: &Held) {
+        tokio::select! {
+            () = clock::until(due.at()) => {}
+            () = self.shared.hastened(held), if self.shared.replaces => {}
+        }
+        clock::until(self.not_before).await;
     }
 
     /// Comes back when another is to be fetched because our certificate is no longer the one that the token is bound to: those
@@ -198,6 +208,12 @@ impl Shared {
         let bound_to = held.said.as_ref().and_then(|said| said.certificate.as_deref());
         let Some((bound_to, identity)) = bound_to.zip(self.client.transport().identity()) else { return false };
         identity.svid_sha256().is_some_and(|present| present != bound_to)
+    }
+
+    /// Comes back when somebody cannot wait until something is due for this one.
+    async fn hastened(&self, held: &Held) {
+        // The sender lives as long as we do.
+        let _ = self.hastened.subscribe().wait_for(|wish| *wish == Some(held.mark())).await;
     }
 
     fn put(&self, held: Held) {

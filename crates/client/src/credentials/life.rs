@@ -109,7 +109,7 @@ impl Life {
     }
 
     fn renews(&self) -> Duration {
-        self.since + self.ends.saturating_sub(self.since) * 2 / 3
+        self.since + self.whole() * 2 / 3
     }
 
     fn moves(&self) -> bool {
@@ -121,9 +121,14 @@ impl Life {
         self.ends
     }
 
+    /// How long the life is that it has.
+    pub(crate) fn whole(&self) -> Duration {
+        self.ends.saturating_sub(self.since)
+    }
+
     /// How much of the life it has is over, from 0 to 1.
     pub(crate) fn share_over(&self, now: Duration) -> f64 {
-        let whole = self.ends.saturating_sub(self.since).as_secs_f64();
+        let whole = self.whole().as_secs_f64();
         if whole <= 0.0 { 1.0 } else { (now.saturating_sub(self.since).as_secs_f64() / whole).min(1.0) }
     }
 }

@@ -150,7 +150,20 @@ impl Held {
     pub fn time_left(&self) -> Duration {
         self.life.ends().saturating_sub(clock::boot())
     }
+
+    /// How long the life is of which that is left: since it was fetched, or renewed.
+    pub fn time_in_all(&self) -> Duration {
+        self.life.whole()
+    }
+
+    /// What tells it from one that lives longer: a renewal is no new generation.
+    fn mark(&self) -> Mark {
+        (self.generation, self.life.ends())
+    }
 }
+
+/// A generation, and the end that it had (boot time).
+type Mark = (u64, Duration);
 
 /// How keeping one goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -214,6 +227,8 @@ struct Shared {
     replaces: bool,
     held: watch::Sender<Option<Arc<Held>>>,
     health: watch::Sender<Health>,
+    /// The one that somebody cannot work with until what is due for it is due.
+    hastened: watch::Sender<Option<Mark>>,
     counts: Mutex<Counts>,
     retiring: Mutex<Vec<Retiring>>,
     /// We are one of those whom the client counts.
@@ -251,6 +266,7 @@ impl Credentials {
             replaces,
             held: watch::Sender::new(held.map(Arc::new)),
             health: watch::Sender::new(Health::default()),
+            hastened: watch::Sender::new(None),
             counts: Mutex::default(),
             retiring: Mutex::default(),
         });
@@ -293,6 +309,28 @@ impl Credentials {
             Some(held) => held,
             // The sender lives as long as `self`.
             None => std::future::pending().await,
+        }
+    }
+
+    /// Does now what would be due for `held` later, for a holder who needs more of a life than it has left: it is renewed, or
+    /// another takes its place. Comes back when that is done or has failed, after which the tries go on as they always do; whoever
+    /// asks for the same meanwhile waits for the same. To be dropped at any time, which stops nothing.
+    pub async fn hasten(&self, held: &Held) {
+        let shared = &*self.shared;
+        let (mut present, mut health) = (shared.held.subscribe(), shared.health.subscribe());
+        let is_it = |now: &Option<Arc<Held>>| now.as_ref().is_some_and(|now| now.mark() == held.mark());
+        let is_present = is_it(&present.borrow_and_update());
+        if !shared.replaces || !is_present {
+            return;
+        }
+        let is_failing = health.borrow_and_update().failures > 0;
+        shared.hastened.send_replace(Some(held.mark()));
+        // Else it waits for the pause after the last try, and who has to wait that long is better off with what is there.
+        if !is_failing {
+            tokio::select! {
+                _ = present.wait_for(|now| !is_it(now)) => {}
+                _ = health.wait_for(|health| health.failures > 0) => {}
+            }
         }
     }
 
