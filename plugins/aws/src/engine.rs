@@ -16,7 +16,7 @@ use crate::clients::Clients;
 use crate::own::Login;
 use crate::plan::{self, Body};
 use crate::role::{Method, RoleConfig};
-use crate::target::TargetConfig;
+use crate::target::{Auth, TargetConfig};
 use crate::{check, session, user};
 
 /// STS takes some hundred calls a second, IAM some ten: a batch is what is under way at once.
@@ -141,6 +141,10 @@ impl Engine for AwsEngine {
             return Ok(Listing::NotListable);
         }
         user::list(self, mark, after, limit).await
+    }
+
+    fn asserts_to_cloud(&self) -> bool {
+        self.config.auth == Auth::WebIdentity
     }
 
     fn as_cluster(&self, cluster: &ClusterName) -> Result<Arc<dyn Engine>, EngineError> {
