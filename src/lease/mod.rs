@@ -27,6 +27,7 @@ mod reload;
 mod renew;
 mod restored;
 mod revoke;
+mod rooms;
 mod survey;
 mod takeover;
 mod tasks;
