@@ -1,0 +1,7 @@
+//! Credentials of AWS, with moto as the account: sessions, users, what a revocation is worth, and the SDKs as customers.
+
+mod crash;
+mod delivery;
+mod ending;
+mod minting;
+mod world;
