@@ -44,7 +44,8 @@ impl World {
         let trust = json!({ "Version": "2012-10-17", "Statement": [] });
         let role = moto.create_role("invoices", &trust).await;
         let own = moto.create_role("leasehold", &trust).await;
-        let mut stage = Stage::new(PgFixture::shared(distribution()).await, Rights::CreateRole).await;
+        let mut stage =
+            Stage::new(PgFixture::shared(distribution()).await, Rights::CreateRole).await.with_target("ttl = \"10m\"");
         let policy =
             json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": "s3:*", "Resource": "*" }] });
         std::fs::write(stage.dir().join("policy.json"), policy.to_string()).expect("write the policy");
@@ -62,7 +63,7 @@ impl World {
             .listen("public = \"127.0.0.1:0\"")
             .limit("mint_milliseconds_max", 6000)
             .table("[seal]", "key = { file = \"seal.key\" }")
-            .table("[token]", &format!("issuer = \"{ISSUER}\"\npublish_before = \"1s\""))
+            .table("[token]", &format!("issuer = \"{ISSUER}\"\npublish_before = \"5s\""))
             .target("aws-prod", &format!("{target}\nrole_arn = \"{}\"", own.arn))
             .target("aws-direct", &target)
             .role(INVOICES, &format!("target = \"aws-prod\"\nmethod = \"assume_role\"\nrevocation = \"deny\"\ntags = {{ team = \"billing\" }}\n{session}"))
