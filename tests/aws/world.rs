@@ -22,6 +22,9 @@ pub const DIRECT: &str = "direct-bucket";
 /// Users.
 pub const LEGACY: &str = "legacy-mailer";
 
+/// Users that live seconds.
+pub const BRIEF: &str = "brief-mailer";
+
 /// A workload beside [`BILLING`], with the same grant.
 pub const NEIGHBOUR: &str = "/neighbour";
 
@@ -71,7 +74,8 @@ impl World {
             .role(PLAIN, &format!("target = \"aws-prod\"\nexternal_id = \"tenant-7\"\n{session}"))
             .role(DIRECT, &format!("target = \"aws-direct\"\n{}", session.replace("\"1h\"", "\"12h\"")))
             .role(LEGACY, "target = \"aws-prod\"\nmethod = \"iam_user\"\nttl = \"10m\"\nmax_ttl = \"1h\"\nuser_policy = { file = \"policy.json\" }")
-            .grant("billing uses AWS", &both, &[INVOICES, AUDITS, PLAIN, DIRECT, LEGACY], &["mint"]);
+            .role(BRIEF, "target = \"aws-prod\"\nmethod = \"iam_user\"\nttl = \"12s\"\noverlap = \"4s\"")
+            .grant("billing uses AWS", &both, &[INVOICES, AUDITS, PLAIN, DIRECT, LEGACY, BRIEF], &["mint"]);
         Self { stage, moto, role }
     }
 
@@ -88,6 +92,14 @@ impl World {
             client.mint(DIRECT, &MintRequest::default()).await.is_ok()
         })
         .await;
+    }
+
+    /// Gives a role there all rights.
+    pub async fn may_all(&self, role: &str) {
+        let policy =
+            json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": "*", "Resource": "*" }] });
+        let ask = json!({ "RoleName": role, "PolicyName": "all", "PolicyDocument": policy.to_string() });
+        self.moto.call("iam", "put_role_policy", ask).await.expect("rights");
     }
 
     /// The names of our users there.
