@@ -1,10 +1,11 @@
 //! What ending a session is worth: denied within minutes where its role allows that, and never called revoked.
 
-use leasehold_testkit::{IamSession, Verdict};
+use leasehold_client::wire::{RevokeManyRequest, Selector};
+use leasehold_testkit::{IamSession, Verdict, wait_until};
 use serde_json::{Value, json};
 
-use super::world::{ACCOUNT, Held, INVOICES, LEGACY, NEIGHBOUR, PLAIN, World, mint};
-use crate::stage::{BILLING, OPERATOR};
+use super::world::{ACCOUNT, AUDITS, Held, INVOICES, LEGACY, NEIGHBOUR, PLAIN, World, mint};
+use crate::stage::{BILLING, OPERATOR, SOON};
 
 const RIGHTS: &str = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}"#;
 
@@ -98,4 +99,55 @@ async fn what_aws_cannot_revoke_says_so() {
     // A user is another matter.
     let user = mint(&client, LEGACY).await;
     assert_eq!(client.revoke(&user.lease.id).await.expect("an answer").state, "revoked");
+}
+
+/// Two of our roles give sessions of one role there: a cut meets both, and whoever orders it has seen that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_is_ordered_by_an_operator_who_has_seen_whom_it_meets() {
+    let world = World::new().await;
+    let broker = world.broker().await;
+    let (client, neighbour) = (world.stage.client(&broker, BILLING), world.stage.client(&broker, NEIGHBOUR));
+    let operator = world.stage.client(&broker, OPERATOR);
+    let (held, beside, plain) =
+        (mint(&client, INVOICES).await, mint(&neighbour, AUDITS).await, mint(&client, PLAIN).await);
+    let cut = |role: &str, dry_run: Option<bool>, expect| RevokeManyRequest {
+        cut: Some(true),
+        dry_run,
+        expect,
+        ..RevokeManyRequest::of(Selector::Role(role.to_owned()))
+    };
+    let refused = client.revoke_many(&cut(INVOICES, Some(true), None)).await.expect_err("no operator");
+    assert_eq!(refused.status(), Some(403));
+    assert_eq!(
+        operator.revoke_many(&cut(PLAIN, None, Some(1))).await.expect_err("not such a role").status(),
+        Some(400)
+    );
+    assert_eq!(operator.revoke_many(&cut(INVOICES, None, None)).await.expect_err("unseen").status(), Some(409));
+    let seen = operator.revoke_many(&cut(INVOICES, Some(true), None)).await.expect("a dry run");
+    let mut listed: Vec<String> = seen.leases.expect("whom").into_iter().map(|lease| lease.id).collect();
+    listed.sort();
+    let mut both = [held.lease.id.clone(), beside.lease.id.clone()];
+    both.sort();
+    assert_eq!((listed.as_slice(), seen.matched), (both.as_slice(), 2));
+    assert!(world.denied(&held.lease).await.is_none(), "a dry run is dry");
+
+    // Sessions tell the second in which they were made, and one of the same second would be met.
+    operator.revoke_many(&cut(INVOICES, None, Some(2))).await.expect("the order");
+    wait_until(SOON, "both to be told", || async {
+        let told = async |held: &Held| world.lease(&broker, &held.lease.id).await.notice.is_some();
+        told(&held).await && told(&beside).await
+    })
+    .await;
+    let policy = world.denied(&held.lease).await;
+    assert_eq!(policy.as_ref().expect("a policy")["Statement"][0]["Sid"], "LeaseholdCut", "{policy:?}");
+    for each in [&held, &beside] {
+        assert_eq!(verdict(&world, each, &policy).await, Verdict::ExplicitlyDenied);
+    }
+    let cut_at =
+        policy.as_ref().and_then(|p| p["Statement"][0]["Condition"]["DateLessThan"]["aws:TokenIssueTime"].as_str());
+    let cut_at: leasehold_sdk::Timestamp = cut_at.expect("a moment").parse().expect("a moment");
+    wait_until(SOON, "its second to be over", || async { leasehold_sdk::clock::wall() > cut_at }).await;
+    let after = mint(&client, INVOICES).await;
+    assert_eq!(verdict(&world, &after, &policy).await, Verdict::Allowed, "what comes after lives");
+    assert_eq!(world.lease(&broker, &plain.lease.id).await.state, "active");
 }

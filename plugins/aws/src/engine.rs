@@ -143,6 +143,10 @@ impl Engine for AwsEngine {
         user::list(self, mark, after, limit).await
     }
 
+    fn room(&self, role: &RoleSettings) -> Option<String> {
+        RoleConfig::from_settings(role).ok().and_then(|role| plan::room(&role.method))
+    }
+
     fn asserts_to_cloud(&self) -> bool {
         self.config.auth == Auth::WebIdentity
     }
