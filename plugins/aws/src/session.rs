@@ -9,11 +9,12 @@ use leasehold_sdk::{
     Room, Timestamp, clock,
 };
 use percent_encoding::percent_decode_str;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Does, code, error};
 use crate::arn::Arn;
+use crate::clients::with_assertion;
 use crate::deny::{Denials, KnownBy};
 use crate::engine::AwsEngine;
 use crate::plan::{self, Body, SLACK};
@@ -111,16 +112,12 @@ async fn by_assertion(
         claims: claims(body, source_identity.then_some(name)),
     };
     let assertion = engine.host.assert(assertion).await?;
-    let call = engine
-        .clients
-        .open_sts
-        .assume_role_with_web_identity()
+    let call = with_assertion(&engine.clients.open_sts, &assertion)
         .role_arn(role_arn)
         .role_session_name(name)
         .duration_seconds(seconds)
         .set_policy(body.make.policy.clone())
-        .set_policy_arns(arns(body))
-        .web_identity_token(assertion.expose_secret());
+        .set_policy_arns(arns(body));
     let answer = call.send().await.map_err(|e| error("AssumeRoleWithWebIdentity", Does::Nothing, &e))?;
     Ok((given(answer.credentials)?, answer.packed_policy_size))
 }

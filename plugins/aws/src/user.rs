@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use aws_credential_types::Credentials;
 use aws_sdk_iam::types::Tag;
 use leasehold_sdk::{
     AccountName, AwsCredential, Credential, Ending, EngineError, Listed, Listing, Mark, MintOrder, Minted, Reason,
@@ -144,10 +143,8 @@ pub(crate) async fn renew(engine: &AwsEngine, order: &RenewOrder) -> Result<(), 
 }
 
 async fn wait_until_good(engine: &AwsEngine, key: &AwsCredential, deadline: Timestamp) {
-    use secrecy::ExposeSecret;
     let given_up = clock::boot() + KEY_PATIENCE;
-    let secret = key.secret_access_key.expose_secret();
-    let sts = clients::sts_as(&engine.config, Credentials::new(&key.access_key_id, secret, None, None, "leasehold"));
+    let sts = clients::sts_as(&engine.config, key);
     while sts.get_caller_identity().send().await.is_err() {
         if clock::boot() >= given_up || clock::wall().plus(KEY_PATIENCE) > deadline {
             return;
