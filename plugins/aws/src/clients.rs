@@ -10,7 +10,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use crate::target::TargetConfig;
 
 /// For a connection to be made.
-const CONNECT_MAX: Duration = Duration::from_secs(3);
+pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// For one try.
 const TRY_MAX: Duration = Duration::from_secs(5);
 /// For a call with all its tries: less than a mint may take.
