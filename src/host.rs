@@ -61,6 +61,10 @@ impl SvidSigner for Svid {
         self.0.chain()
     }
 
+    fn serial(&self) -> &str {
+        self.0.serial()
+    }
+
     fn key(&self) -> SvidKey {
         match self.0.key() {
             RequestKey::Ecdsa => SvidKey::Ecdsa,
@@ -103,6 +107,7 @@ mod tests {
 
         let signer = core.svid().unwrap();
         assert_eq!((signer.key(), signer.chain().len()), (SvidKey::Ecdsa, 1));
+        assert!(!signer.serial().is_empty() && signer.serial().bytes().all(|b| b.is_ascii_digit()));
         assert!(signer.sign("AWS4-X509-ECDSA-SHA256\n20260102T030405Z").is_ok());
         assert!(matches!(signer.sign("anything"), Err(EngineError::Refused { .. })));
     }

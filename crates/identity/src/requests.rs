@@ -3,7 +3,7 @@
 use rustls::SignatureScheme;
 use rustls::sign::Signer;
 
-use crate::Identity;
+use crate::{Identity, facts};
 
 /// What the text to sign of such a request begins with. It goes on with the kind of the key and the hash.
 const BEGINNING: &str = "AWS4-X509-";
@@ -42,6 +42,7 @@ pub enum RequestKey {
 #[derive(Debug)]
 pub struct RequestSigner {
     chain: Vec<Vec<u8>>,
+    serial: String,
     key: RequestKey,
     signer: Box<dyn Signer>,
 }
@@ -50,6 +51,11 @@ impl RequestSigner {
     /// The certificate and those between it and its root, as DER, the leaf first.
     pub fn chain(&self) -> &[Vec<u8>] {
         &self.chain
+    }
+
+    /// The serial number of the certificate, in decimal: by it a signature names it.
+    pub fn serial(&self) -> &str {
+        &self.serial
     }
 
     /// What kind of key it is.
@@ -87,6 +93,15 @@ impl Identity {
             SignatureScheme::RSA_PKCS1_SHA256 => RequestKey::Rsa,
             _ => RequestKey::Ecdsa,
         };
-        Ok(RequestSigner { chain: certified.cert.iter().map(|cert| cert.to_vec()).collect(), key, signer })
+        let (leaf, above) = certified.cert.split_first().ok_or(RequestError::NoSvid)?;
+        let serial = facts::parse(leaf).map_err(|_| RequestError::NoSvid)?.tbs_certificate.serial.to_string();
+        let between = above.iter().filter(|cert| !is_root(cert));
+        let chain = std::iter::once(leaf).chain(between).map(|cert| cert.to_vec()).collect();
+        Ok(RequestSigner { chain, serial, key, signer })
     }
+}
+
+/// Whoever verifies has the root already, and files often end with it.
+fn is_root(der: &[u8]) -> bool {
+    facts::parse(der).is_ok_and(|cert| cert.subject().as_raw() == cert.issuer().as_raw())
 }

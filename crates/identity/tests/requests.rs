@@ -55,6 +55,29 @@ fn what_is_signed_the_certificate_verifies() {
     }
 }
 
+/// The root that ends many files is not shown, and the number is the certificate's own.
+#[test]
+fn what_is_shown_is_what_a_verifier_lacks() {
+    let home = Home::new();
+    let root = authority("root", |_| {});
+    let between = root.intermediate(|_| {});
+    let (key, serial) = (crate::mint::key(), [0x01, 0xff, 0, 0, 0, 0, 0, 0, 0, 0x0a]);
+    let leaf = between.leaf_of(&key, |params| {
+        params.subject_alt_names = vec![uri(BROKER)];
+        params.serial_number = Some(serial.to_vec().into());
+    });
+    home.put("bundle.pem", &root.pem);
+    home.put("broker.pem", [leaf.as_str(), &between.pem, &root.pem].concat());
+    home.put("broker-key.pem", key.serialize_pem());
+    let file = |name| home.path(name);
+    let identity = Identity::from_files(&file("broker.pem"), &file("broker-key.pem"), &file("bundle.pem"));
+    let signer = identity.expect("an identity").request_signer().expect("a signer");
+    assert_eq!(signer.chain().len(), 2);
+    assert_eq!(signer.chain()[1], between.der.to_vec());
+    let number = serial.iter().fold(0_u128, |number, byte| number * 256 + u128::from(*byte));
+    assert_eq!(signer.serial(), number.to_string());
+}
+
 #[test]
 fn other_keys_are_refused() {
     for algorithm in [&rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519] {

@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::target::TargetConfig;
 
 /// For a connection to be made.
-const CONNECT_MAX: Duration = Duration::from_secs(3);
+pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// For one try.
 const TRY_MAX: Duration = Duration::from_secs(5);
 /// For a call with all its tries: less than a mint may take.

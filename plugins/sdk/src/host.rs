@@ -56,6 +56,9 @@ pub trait SvidSigner: Send + Sync {
     /// The certificate and those between it and its root, as DER, the leaf first.
     fn chain(&self) -> &[Vec<u8>];
 
+    /// The certificate's serial number, in decimal.
+    fn serial(&self) -> &str;
+
     /// What kind of key it is.
     fn key(&self) -> SvidKey;
 

@@ -1,10 +1,10 @@
 //! Certificates for tests: SVIDs from a development CA, and a database's server certificate.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use leasehold_identity::dev::DevCa;
-use leasehold_identity::{SpiffeId, TrustDomain};
+use leasehold_identity::{Identity, RequestKey, RequestSigner, SpiffeId, TrustDomain};
 use leasehold_playground::PgTls;
 use tempfile::TempDir;
 
@@ -170,4 +170,96 @@ impl WebTls {
             ca: written("web-ca.pem", &ca_pem),
         }
     }
+}
+
+/// A broker's SVID with an intermediate between it and its root, by a key of either kind that signs requests.
+pub struct ChainedSvid {
+    dir: TempDir,
+    root: String,
+}
+
+impl ChainedSvid {
+    /// A new one, with a new root.
+    ///
+    /// # Panics
+    /// When it cannot be made or written.
+    #[must_use]
+    pub fn new(kind: RequestKey) -> Self {
+        let root_key = rcgen::KeyPair::generate().expect("a key");
+        let root_params = authority_params("kit root");
+        let root = root_params.self_signed(&root_key).expect("a root").pem();
+        let root_issuer = rcgen::Issuer::new(root_params, root_key);
+
+        let between_key = rcgen::KeyPair::generate().expect("a key");
+        let between_params = authority_params("kit intermediate");
+        let between = between_params.signed_by(&between_key, &root_issuer).expect("an intermediate").pem();
+        let issuer = rcgen::Issuer::new(between_params, between_key);
+
+        let key = match kind {
+            RequestKey::Ecdsa => rcgen::KeyPair::generate(),
+            RequestKey::Rsa => rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048),
+        };
+        let key = key.expect("a key");
+        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.is_ca = rcgen::IsCa::ExplicitNoCa;
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        params.subject_alt_names =
+            vec![rcgen::SanType::URI(format!("spiffe://kit.test{BROKER_PATH}").try_into().expect("ASCII"))];
+        params.not_after = (SystemTime::now() + HOUR).into();
+        let leaf = params.signed_by(&key, &issuer).expect("a leaf").pem();
+
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("write it");
+        write("leaf.pem", &leaf);
+        write("between.pem", &between);
+        write("svid.pem", &(leaf + &between));
+        write("root.pem", &root);
+        write("key.pem", &key.serialize_pem());
+        Self { dir, root }
+    }
+
+    /// Its root in PEM.
+    #[must_use]
+    pub fn root_pem(&self) -> &str {
+        &self.root
+    }
+
+    /// The certificate alone, in PEM.
+    #[must_use]
+    pub fn leaf(&self) -> PathBuf {
+        self.dir.path().join("leaf.pem")
+    }
+
+    /// What is between it and the root, in PEM.
+    #[must_use]
+    pub fn between(&self) -> PathBuf {
+        self.dir.path().join("between.pem")
+    }
+
+    /// The key, in PEM.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.dir.path().join("key.pem")
+    }
+
+    /// What signs requests with it, as a broker's own.
+    ///
+    /// # Panics
+    /// When it is no good SVID.
+    #[must_use]
+    pub fn signer(&self) -> RequestSigner {
+        let identity =
+            Identity::from_files(&self.dir.path().join("svid.pem"), &self.key(), &self.dir.path().join("root.pem"));
+        identity.expect("an identity").request_signer().expect("a signer")
+    }
+}
+
+fn authority_params(name: &str) -> rcgen::CertificateParams {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+    params
 }

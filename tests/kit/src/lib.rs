@@ -3,6 +3,7 @@
 //! A test that talks to PostgreSQL is written once and run by [`each_version!`] on two servers, because the membership
 //! rules of PostgreSQL changed in 16. What a test needs and does not find makes it fail with the command to run.
 
+mod anywhere;
 mod broker;
 mod bundle_endpoint;
 mod ca;
@@ -21,12 +22,14 @@ mod versions;
 mod wait;
 pub mod workload_api;
 
+pub use anywhere::RolesAnywhere;
 pub use broker::{Addresses, Broker, BrokerOptions};
 pub use bundle_endpoint::{BundleAnswer, BundleEndpoint};
-pub use ca::{Svid, TestCa, WebTls, database_tls};
+pub use ca::{ChainedSvid, Svid, TestCa, WebTls, database_tls};
 pub use collector::{Collector, Mood, Received};
 pub use config::ConfigFile;
 pub use iam::{IamSession, Verdict};
+pub use leasehold_identity::{RequestError, RequestKey, RequestSigner};
 pub use leasehold_playground as playground;
 pub use leasehold_playground::{Installation, PgOptions, PgServer, PgTls};
 pub use liar::{Liar, Lie};

@@ -442,12 +442,12 @@ impl AwsCall {
 }
 
 /// The Python that has all that the tests need.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     pinned("aws-python", PINS).join("bin/python")
 }
 
 /// Nothing of this process's surroundings but where programs are.
-fn clean(command: &mut Command, home: &Path) {
+pub(crate) fn clean(command: &mut Command, home: &Path) {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", home).current_dir(home);
     command.env("AWS_CONFIG_FILE", home.join("aws-config"));
     command.env("AWS_SHARED_CREDENTIALS_FILE", home.join("aws-credentials"));

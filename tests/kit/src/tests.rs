@@ -1,5 +1,6 @@
 //! The kit against itself: a test that relies on it must not be fooled by it.
 
+mod anywhere;
 mod aws;
 
 use std::os::unix::process::ExitStatusExt;
