@@ -127,10 +127,11 @@ fn end_policy(ends: Timestamp) -> String {
         "Sid": "LeaseholdOver", "Effect": "Deny", "Action": "*", "Resource": "*",
         "Condition": { "DateGreaterThan": { "aws:CurrentTime": whole } },
     });
-    // It must neither take the first statement away nor make itself keys that we do not know.
+    // It must neither take the first statement away nor give itself or its neighbours anything that keeps them: keys, certificates, a
+    // boundary, another name.
     let kept = json!({
         "Sid": "LeaseholdKept", "Effect": "Deny", "Resource": "arn:*:iam::*:user/leasehold/*",
-        "Action": ["iam:*UserPolic*", "iam:CreateAccessKey", "iam:CreateLoginProfile", "iam:*UserPermissionsBoundary"],
+        "NotAction": ["iam:Get*", "iam:List*"],
     });
     json!({ "Version": "2012-10-17", "Statement": [over, kept] }).to_string()
 }
@@ -245,10 +246,9 @@ async fn strip(engine: &AwsEngine, name: &str) -> Result<(), EngineError> {
 }
 
 /// What is gone already is gone.
-fn ended<T, E, R>(call: &str, answer: Result<T, aws_sdk_iam::error::SdkError<E, R>>) -> Result<(), EngineError>
+fn ended<T, E>(call: &str, answer: Result<T, aws_sdk_iam::error::SdkError<E>>) -> Result<(), EngineError>
 where
     E: aws_sdk_iam::error::ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
 {
     match answer {
         Ok(_) => Ok(()),
