@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::config::http::HttpResponse;
 use aws_sdk_sts::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use leasehold_sdk::{EngineError, Reason};
@@ -33,6 +34,9 @@ where
 {
     let open = |why: String| if does == Does::Makes { EngineError::unknown(why) } else { EngineError::retry(why) };
     let SdkError::ServiceError(answer) = error else {
+        if let Some(why) = login_failed(error) {
+            return why;
+        }
         // With all its causes: the last of them says that a name is unknown or a certificate not good.
         let why = format!("{call} got no answer from AWS: {}", DisplayErrorContext(error));
         return if matches!(error, SdkError::ConstructionFailure(_)) { EngineError::retry(why) } else { open(why) };
@@ -46,6 +50,21 @@ where
         EngineError::Refused { why } if status.is_server_error() => open(why.as_str().to_owned()),
         judged => judged,
     }
+}
+
+/// Without a login of the broker's own nothing was sent, and it may be mended any time.
+fn login_failed(error: &(dyn std::error::Error + 'static)) -> Option<EngineError> {
+    let causes = || std::iter::successors(Some(error), |error| error.source());
+    if let Some(failed) = causes().find_map(|cause| cause.downcast_ref::<EngineError>()) {
+        let after = match failed {
+            EngineError::Retry { after, .. } => *after,
+            _ => None,
+        };
+        let why = Reason::new(format!("the broker has no login there: {}", failed.why().as_str()));
+        return Some(EngineError::Retry { why, after });
+    }
+    let failed = causes().find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
+    Some(EngineError::retry(format!("the broker has no login there: {}", DisplayErrorContext(failed))))
 }
 
 /// An answer of this code and text.

@@ -166,9 +166,9 @@ pub(crate) async fn revoke(engine: &AwsEngine, order: &RevokeOrder) -> Result<En
     let Some(user_id) = find(engine, &name).await? else {
         return gone(engine, order);
     };
-    if order.receipt.as_ref().and_then(plan::user_of).is_some_and(|known| known != user_id) {
+    if let Some(known) = order.receipt.as_ref().and_then(plan::user_of).filter(|known| *known != user_id) {
         return Err(EngineError::refused(format!(
-            "the user {name} there has the id {user_id}, and ours had another: somebody else made it, and it is left alone"
+            "the user {name} there has the id {user_id}, and ours had {known}: somebody else made it, and it is left alone"
         )));
     }
     take_keys(engine, &name).await?;
