@@ -126,10 +126,11 @@ fn end_policy(ends: Timestamp) -> String {
         "Sid": "LeaseholdOver", "Effect": "Deny", "Action": "*", "Resource": "*",
         "Condition": { "DateGreaterThan": { "aws:CurrentTime": whole } },
     });
-    // It must neither take the first statement away nor make itself keys that we do not know.
+    // It must neither take the first statement away nor give itself or its neighbours anything that keeps them: keys, certificates, a
+    // boundary, another name.
     let kept = json!({
         "Sid": "LeaseholdKept", "Effect": "Deny", "Resource": "arn:*:iam::*:user/leasehold/*",
-        "Action": ["iam:*UserPolic*", "iam:CreateAccessKey", "iam:CreateLoginProfile", "iam:*UserPermissionsBoundary"],
+        "NotAction": ["iam:Get*", "iam:List*"],
     });
     json!({ "Version": "2012-10-17", "Statement": [over, kept] }).to_string()
 }
@@ -162,9 +163,9 @@ pub(crate) async fn revoke(engine: &AwsEngine, order: &RevokeOrder) -> Result<En
     let Some(user_id) = find(engine, &name).await? else {
         return gone(engine, order);
     };
-    if order.receipt.as_ref().and_then(plan::user_of).is_some_and(|known| known != user_id) {
+    if let Some(known) = order.receipt.as_ref().and_then(plan::user_of).filter(|known| *known != user_id) {
         return Err(EngineError::refused(format!(
-            "the user {name} there has the id {user_id}, and ours had another: somebody else made it, and it is left alone"
+            "the user {name} there has the id {user_id}, and ours had {known}: somebody else made it, and it is left alone"
         )));
     }
     take_keys(engine, &name).await?;
@@ -242,10 +243,9 @@ async fn strip(engine: &AwsEngine, name: &str) -> Result<(), EngineError> {
 }
 
 /// What is gone already is gone.
-fn ended<T, E, R>(call: &str, answer: Result<T, aws_sdk_iam::error::SdkError<E, R>>) -> Result<(), EngineError>
+fn ended<T, E>(call: &str, answer: Result<T, aws_sdk_iam::error::SdkError<E>>) -> Result<(), EngineError>
 where
     E: aws_sdk_iam::error::ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
 {
     match answer {
         Ok(_) => Ok(()),
