@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_iam::types::PolicyEvaluationDecisionType::Allowed;
-use leasehold_sdk::{EngineError, Finding, Fingerprint, Level, Reason, RoleSettings, clock};
+use leasehold_sdk::{CloudAssertion, EngineError, Finding, Fingerprint, Level, Reason, RoleSettings, clock};
 use serde_json::Value;
 
 use crate::answer::{Does, error};
@@ -134,6 +134,16 @@ pub(crate) async fn check(engine: &AwsEngine, roles: &[(String, RoleSettings)]) 
         |(name, settings): &(String, RoleSettings)| Some((name.clone(), RoleConfig::from_settings(settings).ok()?));
     let roles: Vec<(String, RoleConfig)> = roles.iter().filter_map(read).collect();
     let mut findings = issuer(engine);
+    if let Some(why) = cannot_assert(engine).await {
+        findings.push(found(
+            Level::Warning,
+            None,
+            format!("not tried, but when a broker starts: {why}"),
+            own_trust(engine),
+        ));
+        findings.extend(roles.iter().filter_map(|(name, role)| untried(engine, name, role)));
+        return findings;
+    }
     let login = match engine.config.has_login() {
         true => match login(engine).await {
             Ok(login) => {
@@ -201,6 +211,31 @@ fn own_trust(engine: &AwsEngine) -> Option<String> {
 fn assertion<'a>(engine: &'a AwsEngine, issuer: &'a str, about: &str) -> Asker<'a> {
     let subject = format!("leasehold:{}:{about}", engine.cluster);
     Asker::Assertion { issuer, subject, audience: &engine.config.audience }
+}
+
+/// Where no broker runs, nothing is asserted: then nothing can be tried that an assertion opens.
+async fn cannot_assert(engine: &AwsEngine) -> Option<Reason> {
+    if engine.config.auth != Auth::WebIdentity {
+        return None;
+    }
+    let audience = engine.config.audience.clone();
+    let probe = CloudAssertion { audience, about: engine.name().to_owned(), claims: serde_json::Map::new() };
+    match engine.host.assert(probe).await {
+        Err(EngineError::Refused { why }) => Some(why),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Whom a role must trust, where that cannot be tried.
+fn untried(engine: &AwsEngine, name: &str, role: &RoleConfig) -> Option<Finding> {
+    let Method::AssumeRole { role_arn, .. } = &role.method else { return None };
+    let issuer = engine.host.cloud_issuer().unwrap_or_default();
+    let asker = match &engine.config.role_arn {
+        Some(own) => Asker::Login(own),
+        None => assertion(engine, &issuer, name),
+    };
+    let trusts = format!("{role_arn} must trust:\n{}", pretty(&trust::trust(&asker, role_arn, Some(role))));
+    Some(found(Level::Good, Some(name), format!("gives sessions of {role_arn}, if that trusts who asks"), Some(trusts)))
 }
 
 async fn of_role(engine: &AwsEngine, login: Option<&Login>, name: &str, role: &RoleConfig) -> Vec<Finding> {
