@@ -266,3 +266,6 @@ fn bad_tag(key: &str, value: &str) -> Option<String> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The suite that every engine runs, for users: sessions have no end but AWS's clock and a Deny.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use leasehold_sdk::conformance::{Probe, Subject, run};
@@ -51,6 +52,11 @@ impl Subject for Users {
         let who = who(&self.moto, &probe.key).await?;
         assert!(who.contains(":user/leasehold/"), "{who}");
         Ok(Box::new(probe))
+    }
+
+    fn late(&self) -> Duration {
+        // Of an emulator; of AWS five minutes and a half.
+        Duration::from_secs(2)
     }
 
     async fn exists(&self, account: &AccountName) -> bool {

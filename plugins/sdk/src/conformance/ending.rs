@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::harness::{Harness, PATIENCE, ago, from_now, order};
+use super::harness::{Harness, PATIENCE, from_now, order};
 use crate::{EngineError, RevokeOrder, clock};
 
 pub(super) async fn revoking_twice_is_fine(h: &Harness<'_>) {
@@ -38,7 +38,7 @@ pub(super) async fn one_bad_order_leaves_the_others(h: &Harness<'_>) {
     let (a, b) = (h.made().await, h.made().await);
     let mut broken = h.plan();
     broken.body = serde_json::json!(17);
-    let order = |plan: &crate::Plan, receipt| RevokeOrder::now(plan.clone(), receipt, ago(1));
+    let order = |plan: &crate::Plan, receipt| RevokeOrder::now(plan.clone(), receipt, h.past_deadline());
     let orders = [
         order(&a.0, Some(a.1.receipt.clone())),
         order(&broken, None),
@@ -59,7 +59,7 @@ pub(super) async fn a_stray_is_ended_by_its_name(h: &Harness<'_>) {
     }
     let (plan, minted) = h.made().await;
     let stray = h.engine().plan_for_stray(&plan.account, &h.fingerprint);
-    h.revoke_by(&stray, None, ago(1)).await.unwrap_or_else(|e| panic!("revoke a stray: {e}"));
+    h.revoke_by(&stray, None, h.past_deadline()).await.unwrap_or_else(|e| panic!("revoke a stray: {e}"));
     h.assert_gone(&plan).await;
     assert!(h.subject.login(&minted.credential).await.is_err());
 }

@@ -27,6 +27,11 @@ impl<'a> Harness<'a> {
         self.subject.engine()
     }
 
+    /// The deadline of a mint that nothing can make any more.
+    pub(super) fn past_deadline(&self) -> Timestamp {
+        ago(1).minus(self.subject.late())
+    }
+
     /// A plan for a new lease of the ordinary role.
     pub(super) fn plan(&self) -> Plan {
         self.plan_of(&self.subject.role(), &[]).expect("the ordinary role makes a plan")

@@ -27,7 +27,7 @@ pub(super) async fn a_mint_past_its_deadline_makes_nothing(h: &Harness<'_>) {
     let answer = h.engine().mint(vec![late]).await.remove(0);
     assert!(matches!(answer, Err(EngineError::Refused { .. })), "{answer:?}");
     h.assert_gone(&plan).await;
-    h.revoke_by(&plan, None, ago(1)).await.expect("nothing can make it any more");
+    h.revoke_by(&plan, None, h.past_deadline()).await.expect("nothing can make it any more");
 }
 
 pub(super) async fn a_foreign_fingerprint_is_refused(h: &Harness<'_>) {
@@ -39,7 +39,7 @@ pub(super) async fn a_foreign_fingerprint_is_refused(h: &Harness<'_>) {
     h.assert_gone(&plan).await;
 
     // "Already gone" is success only where it was made.
-    let answer = h.revoke_by(&plan, None, ago(1)).await;
+    let answer = h.revoke_by(&plan, None, h.past_deadline()).await;
     let Err(EngineError::Refused { why }) = answer else { panic!("revoke elsewhere: {answer:?}") };
     assert!(why.as_str().contains(&foreign.0) && why.as_str().contains(&h.fingerprint.0), "{why}");
 
@@ -58,7 +58,7 @@ pub(super) async fn an_edited_plan_touches_nobody(h: &Harness<'_>) {
     plan.account = crate::AccountName::new(other, h.subject.mark().tag.clone(), plan.account.lease());
     assert!(matches!(h.mint(&plan).await, Err(EngineError::Refused { .. })));
     h.assert_gone(&plan).await;
-    assert!(matches!(h.revoke_by(&plan, None, ago(1)).await, Err(EngineError::Refused { .. })));
+    assert!(matches!(h.revoke_by(&plan, None, h.past_deadline()).await, Err(EngineError::Refused { .. })));
 }
 
 pub(super) async fn one_bad_order_leaves_the_others(h: &Harness<'_>) {

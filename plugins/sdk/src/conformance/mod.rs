@@ -8,6 +8,8 @@ mod harness;
 mod listing;
 mod making;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::{AccountName, Credential, Engine, Mark, RoleSettings, StatusSlot};
@@ -42,6 +44,11 @@ pub trait Subject: Send + Sync {
     /// Whether an end holds also for what is made after it: then nothing has to wait for the deadline of a mint.
     fn ends_ahead(&self) -> bool {
         false
+    }
+
+    /// How long after the deadline of a mint the target may still carry out what it was sent before.
+    fn late(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Whether the account is in the target.
