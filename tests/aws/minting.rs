@@ -111,7 +111,7 @@ async fn a_user_is_made_keyed_renewed_and_really_ended() {
     let held = mint(&client, LEGACY).await;
     let name = held.lease.account.clone();
     assert!(held.key.session_token.is_none() && held.lease.renewable);
-    assert_eq!(world.users().await.into_iter().collect::<Vec<_>>(), [name.clone()]);
+    assert_eq!(world.users().await, std::collections::BTreeSet::from([name.clone()]));
     let ends = async || {
         let ask = json!({ "UserName": name, "PolicyName": "leasehold-end" });
         let said = world.moto.call("iam", "get_user_policy", ask).await.expect("its second line");

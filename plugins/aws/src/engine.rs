@@ -17,7 +17,7 @@ use crate::own::Login;
 use crate::plan::{self, Body};
 use crate::role::{Method, RoleConfig};
 use crate::target::{Auth, TargetConfig};
-use crate::{check, session, user};
+use crate::{check, ending, session, user};
 
 /// STS takes some hundred calls a second, IAM some ten: a batch is what is under way at once.
 const THROUGHPUT: Throughput = Throughput { mint_lanes: 8, mint_batch_max: 4, revoke_lanes: 2, revoke_batch_max: 100 };
@@ -135,7 +135,7 @@ impl Engine for AwsEngine {
         for of_room in rooms.into_values() {
             let (at, bodies): (Vec<_>, Vec<_>) =
                 of_room.into_iter().map(|(at, body)| (at, (&orders[at], body))).unzip();
-            let ended = session::revoke(self, &bodies).await;
+            let ended = ending::revoke(self, &bodies).await;
             at.into_iter().zip(ended).for_each(|(at, answer)| answers[at] = Some(answer));
         }
         let none = || Err(EngineError::unknown("it was not looked at"));

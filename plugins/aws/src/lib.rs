@@ -10,6 +10,7 @@ mod arn;
 mod check;
 mod clients;
 mod deny;
+mod ending;
 mod engine;
 mod own;
 mod plan;

@@ -131,7 +131,7 @@ async fn somebody_elses_user_of_that_name_is_left_alone() {
     order.receipt = Some(Receipt(json!({ "user_id": "AIDASOMEBODYELSES" })));
     let error = bed.target.revoke(order).await.unwrap_err();
     assert!(matches!(&error, EngineError::Refused { why } if why.as_str().contains("AIDASOMEBODYELSES")), "{error}");
-    assert_eq!(bed.moto.iam_users().await[&made.name()], [made.key.id.clone()]);
+    assert_eq!(bed.moto.iam_users().await[&made.name()], *std::slice::from_ref(&made.key.id));
     assert_eq!(bed.target.revoke(made.order()).await.unwrap(), Ending::Dead);
 }
 
