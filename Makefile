@@ -40,8 +40,8 @@ crash: ## Kill brokers a thousand times under load, and all else that goes wrong
 	scripts/setup --tests
 	LEASEHOLD_CRASH_KILLS=250 cargo test --test it -- crash:: --nocapture --test-threads=2
 
-bench: ## Compare the broker with the bare database (release build)
-	scripts/setup
+bench: ## Compare the broker with the bare database, bare signing and the bare SDK (release build)
+	scripts/setup --tests
 	cargo bench --bench broker
 
 setup: ## Install what building, demo and tests need, and nothing else

@@ -70,6 +70,9 @@ pub enum LimitError {
 limits! {
     /// Live leases that one identity may hold of one role.
     live_leases_per_identity_and_role = 1000, 1..=10_000_000;
+    /// Sessions of AWS that one identity has ended itself and that the policy of their role denies until they are over: that policy's
+    /// space is finite. What it ends beyond runs until it is over
+    aws_deny_entries_per_identity = 5, 0..=200;
     /// Credentials that one identity may ask for of one role in a minute, on one broker.
     mints_per_minute_per_identity_and_role = 600, 1..=1_000_000;
     /// Requests of one identity that are refused for want of a grant in a minute; more are answered 429 and not audited.

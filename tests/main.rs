@@ -3,6 +3,7 @@
 mod agent;
 mod ambiguous;
 mod audit;
+mod aws;
 mod bad_input;
 mod blocks;
 mod break_glass;

@@ -7,6 +7,7 @@
 mod bare;
 mod bed;
 mod brokered;
+mod clouds;
 mod isolation;
 mod lag;
 mod load;
@@ -75,6 +76,9 @@ async fn run(options: &Options) -> Result<Report> {
     }
     if options.does(Part::Tokens) {
         report.tokens = Some(tokens::measure(&bed, options).await?);
+    }
+    if options.does(Part::Clouds) {
+        report.clouds = clouds::measure(&bed, options).await?;
     }
     report.busy_after = usage::busy_share(Duration::from_millis(500)).await?;
     Ok(report)

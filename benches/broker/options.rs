@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: cargo bench --bench broker -- [--quick] [--json] [--only mint|revoke|memory|isolation|store|scale|several|lag|tokens] \
+const USAGE: &str = "usage: cargo bench --bench broker -- [--quick] [--json] [--only mint|revoke|memory|isolation|store|scale|several|lag|tokens|clouds] \
                      [--iterations N,..] [--callers N,..] [--rounds N] [--seconds S]";
 
 /// A part of the run.
@@ -20,6 +20,8 @@ pub enum Part {
     Several,
     Lag,
     Tokens,
+    /// Sessions of a cloud.
+    Clouds,
 }
 
 /// What to measure and for how long.
@@ -92,6 +94,7 @@ impl FromStr for Part {
             "several" => Ok(Self::Several),
             "lag" => Ok(Self::Lag),
             "tokens" => Ok(Self::Tokens),
+            "clouds" => Ok(Self::Clouds),
             _ => bail!(USAGE),
         }
     }

@@ -12,7 +12,7 @@ use crate::memory::{self, Memory};
 use crate::minting::{Point, Side};
 use crate::options::Options;
 use crate::revoking::{self, Revoking};
-use crate::{lag, scale, several, tokens, writer};
+use crate::{clouds, lag, scale, several, tokens, writer};
 
 /// Above this share of other work the figures are not worth much.
 const BUSY_WORTH_TELLING: f64 = 0.1;
@@ -35,6 +35,7 @@ pub struct Report {
     pub several: Vec<several::Point>,
     pub lag: Option<lag::Lag>,
     pub tokens: Option<tokens::Tokens>,
+    pub clouds: Vec<clouds::Point>,
 }
 
 impl Report {
@@ -55,6 +56,7 @@ impl Report {
             several: Vec::new(),
             lag: None,
             tokens: None,
+            clouds: Vec::new(),
         }
     }
 
@@ -102,6 +104,7 @@ impl Report {
         text.push_str(&several::text(&self.several));
         text.push_str(&lag::text(self.lag.as_ref()));
         text.push_str(&tokens::text(self.tokens.as_ref()));
+        text.push_str(&clouds::text(&self.clouds));
         text
     }
 
@@ -128,6 +131,7 @@ impl Report {
             "several": self.several.iter().map(several::json).collect::<Vec<_>>(),
             "lag": self.lag.as_ref().map(lag::json),
             "tokens": self.tokens.as_ref().map(tokens::json),
+            "clouds": clouds::json(&self.clouds),
         })
     }
 }

@@ -85,6 +85,8 @@ pub struct ManyAsk {
     pub dry_run: bool,
     /// How many a dry run said.
     pub expect: Option<u64>,
+    /// End all that the role of a cloud has given, whoever has it.
+    pub cut: bool,
 }
 
 /// A bulk revocation was taken.
@@ -94,6 +96,8 @@ pub struct OrderTaken {
     pub order: Option<String>,
     /// How many live leases matched.
     pub matched: u64,
+    /// Which, for the dry run of a cut.
+    pub leases: Option<Vec<Lease>>,
 }
 
 /// Would this be allowed?

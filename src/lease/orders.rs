@@ -8,6 +8,7 @@ use leasehold_sdk::{LeaseId, clock, failpoint};
 use tokio::sync::watch;
 
 use super::authorize::{Deed, Permit, new_decision_id, no_params};
+use super::cut::CutAsk;
 use super::{Broker, Failure, ManyAsk, Matching, OrderTaken, RequestId};
 use crate::audit::Event;
 use crate::domain::caller::Caller;
@@ -53,7 +54,18 @@ impl Broker {
         ask: ManyAsk,
     ) -> Result<OrderTaken, Failure> {
         let (this, caller, request) = (self.clone(), caller.clone(), request.clone());
-        self.to_the_end(async move { this.revoke_many_to_the_end(&caller, &request, ask).await }).await
+        self.to_the_end(async move {
+            match ask {
+                ManyAsk { cut: true, matching: Matching::Role(role), dry_run, expect } => {
+                    this.cut(&caller, &request, CutAsk { role, dry_run, expect }).await
+                }
+                ManyAsk { cut: true, .. } => {
+                    Err(Failure::Bad { what: "cut".into(), why: "needs role, and nothing else".into() })
+                }
+                ask => this.revoke_many_to_the_end(&caller, &request, ask).await,
+            }
+        })
+        .await
     }
 
     async fn revoke_many_to_the_end(
@@ -72,7 +84,7 @@ impl Broker {
         let Permit { decision_id, .. } = self.authorize_end(&current.config.rules, caller, request, deed).await?;
         let matched = self.store.count_live(&filter).await?;
         if ask.dry_run {
-            return Ok(OrderTaken { order: None, matched });
+            return Ok(OrderTaken { order: None, matched, leases: None });
         }
         expected(matched, ask.expect, current.config.limits.bulk_revoke_unexpected_max)?;
         let now = self.clock.now();
@@ -85,7 +97,7 @@ impl Broker {
         let matched = self.store.place_order(&order).await?;
         failpoint::hit("order.placed");
         self.changes.orders.notify_one();
-        Ok(OrderTaken { order: Some(order.id), matched })
+        Ok(OrderTaken { order: Some(order.id), matched, leases: None })
     }
 
     /// How far an order has come, for whoever might give it or may see what it ends.

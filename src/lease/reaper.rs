@@ -7,14 +7,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_sdk::{
-    AccountName, Ending, EngineError, LeaseId, Revocable, RevokeOrder, Room, Timestamp, failpoint, random,
-};
+use leasehold_sdk::{AccountName, Ending, EngineError, LeaseId, RevokeOrder, Room, Timestamp, failpoint, random};
 use tokio::sync::watch;
 
 use super::Broker;
 use super::lanes::{Lanes, Told};
-use crate::domain::lease::EndedBy;
+use crate::domain::lease::{EndedBy, Lease};
 use crate::engine::TargetHandle;
 use crate::limits::Limits;
 use crate::store::{Outcome, Row, Scope, Settled, StoreError, Turn};
@@ -90,6 +88,10 @@ impl Broker {
         failpoint::hit("revoke.dead");
         let dead_at = self.clock.now();
         for Settled { id, outcome } in &settled {
+            if matches!(outcome, Outcome::Told { .. }) {
+                // Neither dead nor in trouble: its target's clock has the rest to do.
+                continue;
+            }
             let dead = !matches!(outcome, Outcome::Again { .. });
             self.metrics.revocation(&target.name, dead, dead_at.since(due.get(id).copied().unwrap_or(now)));
         }
@@ -139,7 +141,6 @@ impl Broker {
                     });
                     asked.push(row.lease);
                 }
-                Verdict::Over => settled.push(Settled { id: row.lease.id, outcome: Outcome::Expired }),
                 Verdict::NotOurs(error) => {
                     let outcome = Outcome::Again { error, at: self.retry_at(row.lease.attempts, None, limits) };
                     settled.push(Settled { id: row.lease.id, outcome });
@@ -149,7 +150,7 @@ impl Broker {
         if orders.is_empty() {
             return settled;
         }
-        for (lease, result) in asked.into_iter().zip(target.revoke(orders).await) {
+        for (lease, result) in asked.iter().zip(self.order_ends(target, orders, &asked, limits).await) {
             let outcome = match result {
                 Ok(Ending::Dead) => Outcome::Dead,
                 Ok(Ending::Expired) => Outcome::Expired,
@@ -173,6 +174,31 @@ impl Broker {
         settled
     }
 
+    /// Orders ends, each with its place in its room.
+    async fn order_ends(
+        &self,
+        target: &Arc<TargetHandle>,
+        mut orders: Vec<RevokeOrder>,
+        leases: &[Lease],
+        limits: &Limits,
+    ) -> Vec<Result<Ending, EngineError>> {
+        let of_room: Vec<bool> = orders.iter().map(|order| order.plan.room.is_some()).collect();
+        if let Err(e) = self.furnish(&mut orders, leases, limits.aws_deny_entries_per_identity).await {
+            return vec![
+                Err(EngineError::retry(format!("the store does not take its place in the policy: {e}")));
+                leases.len()
+            ];
+        }
+        let results = target.revoke(orders).await;
+        let ended = leases.iter().zip(of_room).zip(&results);
+        let ended: Vec<_> = ended.filter_map(|((l, room), result)| Some((l, room, result.as_ref().ok()?))).collect();
+        if let Err(e) = self.leave_rooms(&ended).await {
+            // They are over by their own time, and whoever writes the room next leaves them out.
+            tracing::warn!(target_name = %target.name, error = %e, "places of what has ended could not be given back");
+        }
+        results
+    }
+
     /// Law 10: an edited row must not make the broker drop somebody else's account.
     fn may_end(&self, row: &Row) -> Verdict {
         let cluster = self.current().config.broker.cluster.clone();
@@ -183,10 +209,6 @@ impl Broker {
                  and nothing is dropped by it",
                 row.plan.account
             ));
-        }
-        // What nobody can revoke ends by its target's clock, and is never called revoked (law 5).
-        if row.plan.revocable == Revocable::None && row.receipt.is_some() {
-            return Verdict::Over;
         }
         Verdict::Ask
     }
@@ -222,8 +244,6 @@ impl Broker {
 enum Verdict {
     /// The target is to end it.
     Ask,
-    /// It ended by the target's own clock.
-    Over,
     /// The row does not fit its lease.
     NotOurs(String),
 }

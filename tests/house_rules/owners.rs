@@ -47,6 +47,10 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("comfy_table", &[CLI]),
     ("jsonwebtoken", &["src/token/", CLIENT, BENCHES, TESTS]),
     // Status lists are packed there and unpacked here.
+    ("aws_config", &["plugins/aws/"]),
+    ("aws_credential_types", &["plugins/aws/"]),
+    ("aws_sdk_iam", &["plugins/aws/"]),
+    ("aws_sdk_sts", &["plugins/aws/", BENCHES]),
     ("miniz_oxide", &["src/token/", CLIENT, TESTS]),
     ("axum", &[API, AGENT, FORWARD_AUTH, CONNECTIONS, TELEMETRY]),
     ("hyper", &[IDENTITY, API, CONNECTIONS, CALLS, CLIENT, TELEMETRY, COLLECTORS, TESTS, BENCHES, EXAMPLES]),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_sts::config::http::HttpResponse;
 use aws_sdk_sts::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use leasehold_sdk::{EngineError, Reason};
 
@@ -26,20 +28,43 @@ pub(crate) fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option
 }
 
 /// One call's error. `call` is its name in AWS's documentation.
-pub(crate) fn error<E, R>(call: &str, does: Does, error: &SdkError<E, R>) -> EngineError
+pub(crate) fn error<E>(call: &str, does: Does, error: &SdkError<E, HttpResponse>) -> EngineError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
 {
+    let open = |why: String| if does == Does::Makes { EngineError::unknown(why) } else { EngineError::retry(why) };
     let SdkError::ServiceError(answer) = error else {
+        if let Some(why) = login_failed(error) {
+            return why;
+        }
         // With all its causes: the last of them says that a name is unknown or a certificate not good.
         let why = format!("{call} got no answer from AWS: {}", DisplayErrorContext(error));
-        let sent = !matches!(error, SdkError::ConstructionFailure(_));
-        return if sent && does == Does::Makes { EngineError::unknown(why) } else { EngineError::retry(why) };
+        return if matches!(error, SdkError::ConstructionFailure(_)) { EngineError::retry(why) } else { open(why) };
     };
-    let code = answer.err().code().unwrap_or("an error without a name");
-    let said = answer.err().message().unwrap_or_default();
-    judge(call, does, code, said)
+    // What stands between us and AWS answers so, and what it did with the request it does not say.
+    let status = answer.raw().status();
+    let Some(code) = answer.err().code() else {
+        return open(format!("{call} got an answer that is not AWS's, with the status {}", status.as_u16()));
+    };
+    match judge(call, does, code, answer.err().message().unwrap_or_default()) {
+        EngineError::Refused { why } if status.is_server_error() => open(why.as_str().to_owned()),
+        judged => judged,
+    }
+}
+
+/// Without a login of the broker's own nothing was sent, and it may be mended any time.
+fn login_failed(error: &(dyn std::error::Error + 'static)) -> Option<EngineError> {
+    let causes = || std::iter::successors(Some(error), |error| error.source());
+    if let Some(failed) = causes().find_map(|cause| cause.downcast_ref::<EngineError>()) {
+        let after = match failed {
+            EngineError::Retry { after, .. } => *after,
+            _ => None,
+        };
+        let why = Reason::new(format!("the broker has no login there: {}", failed.why().as_str()));
+        return Some(EngineError::Retry { why, after });
+    }
+    let failed = causes().find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
+    Some(EngineError::retry(format!("the broker has no login there: {}", DisplayErrorContext(failed))))
 }
 
 /// An answer of this code and text.
@@ -88,9 +113,10 @@ pub(crate) fn judge(call: &str, does: Does, code: &str, said: &str) -> EngineErr
         "PackedPolicyTooLarge" | "PackedPolicyTooLargeException" => {
             EngineError::Refused { why: why("shorten session_policy, policy_arns or tags") }
         }
-        "ConcurrentModification" | "ConcurrentModificationException" | "DeleteConflict" => {
-            EngineError::Retry { why: why(""), after: None }
-        }
+        "ConcurrentModification"
+        | "ConcurrentModificationException"
+        | "DeleteConflict"
+        | "EntityTemporarilyUnmodifiable" => EngineError::Retry { why: why(""), after: None },
         "InternalFailure"
         | "InternalError"
         | "ServiceFailure"

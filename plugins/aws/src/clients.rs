@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::identity::IdentityCache;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_sts::operation::assume_role_with_web_identity::builders::AssumeRoleWithWebIdentityFluentBuilder;
+use leasehold_sdk::AwsCredential;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::target::TargetConfig;
 
@@ -30,8 +35,11 @@ impl Clients {
     /// Those of a target, by the broker's own login there.
     pub(crate) fn new(target: &TargetConfig, login: impl ProvideCredentials + 'static) -> Self {
         let login = SharedCredentialsProvider::new(login);
-        let twice = config(target, Some(login.clone()), RetryConfig::standard().with_max_attempts(2));
-        let once = config(target, Some(login), RetryConfig::disabled());
+        // One session of the broker's own for all of them.
+        let kept = IdentityCache::lazy().build();
+        let with = |retry| config(target, Some(login.clone()), retry).into_builder().identity_cache(kept.clone()).build();
+        let twice = with(RetryConfig::standard().with_max_attempts(2));
+        let once = with(RetryConfig::disabled());
         Self { sts: aws_sdk_sts::Client::new(&twice), open_sts: open_sts(target), iam: aws_sdk_iam::Client::new(&once) }
     }
 }
@@ -41,9 +49,18 @@ pub(crate) fn open_sts(target: &TargetConfig) -> aws_sdk_sts::Client {
     aws_sdk_sts::Client::new(&config(target, None, RetryConfig::standard().with_max_attempts(2)))
 }
 
+/// AssumeRoleWithWebIdentity, shown this assertion.
+pub(crate) fn with_assertion(
+    sts: &aws_sdk_sts::Client,
+    assertion: &SecretString,
+) -> AssumeRoleWithWebIdentityFluentBuilder {
+    sts.assume_role_with_web_identity().web_identity_token(assertion.expose_secret())
+}
+
 /// STS as somebody who has just this key: whether it is good yet.
-pub(crate) fn sts_as(target: &TargetConfig, key: aws_credential_types::Credentials) -> aws_sdk_sts::Client {
-    let login = SharedCredentialsProvider::new(key);
+pub(crate) fn sts_as(target: &TargetConfig, key: &AwsCredential) -> aws_sdk_sts::Client {
+    let secret = key.secret_access_key.expose_secret();
+    let login = SharedCredentialsProvider::new(Credentials::new(&key.access_key_id, secret, None, None, "leasehold"));
     aws_sdk_sts::Client::new(&config(target, Some(login), RetryConfig::disabled()))
 }
 

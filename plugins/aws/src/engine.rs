@@ -57,8 +57,13 @@ impl AwsEngine {
         Body::of(plan)
     }
 
-    async fn mint_one(&self, order: &MintOrder) -> Result<Minted, EngineError> {
+    async fn mint_one(
+        &self,
+        order: &MintOrder,
+        here: &Result<Fingerprint, EngineError>,
+    ) -> Result<Minted, EngineError> {
         let body = self.body(&order.plan)?;
+        same_account(&order.plan, here)?;
         match body.make.method {
             Method::IamUser { .. } => user::mint(self, order, &body).await,
             _ => session::mint(self, order, &body).await,
@@ -93,31 +98,33 @@ impl Engine for AwsEngine {
     }
 
     async fn mint(&self, orders: Vec<MintOrder>) -> Vec<Result<Minted, EngineError>> {
-        join_all(orders.iter().map(|order| self.mint_one(order))).await
+        let here = self.fingerprint().await;
+        join_all(orders.iter().map(|order| self.mint_one(order, &here))).await
     }
 
     async fn renew(&self, orders: &[RenewOrder]) -> Vec<Result<(), EngineError>> {
+        let here = self.fingerprint().await;
         let renew = async |order: &RenewOrder| match self.body(&order.plan)?.make.method {
-            Method::IamUser { .. } => user::renew(self, order).await,
+            Method::IamUser { .. } => {
+                same_account(&order.plan, &here)?;
+                user::renew(self, order).await
+            }
             _ => Err(EngineError::refused("a session cannot be renewed: its end is AWS's")),
         };
         join_all(orders.iter().map(renew)).await
     }
 
     async fn revoke(&self, orders: &[RevokeOrder]) -> Vec<Result<Ending, EngineError>> {
-        let here = self.fingerprint().await;
+        let bodies: Vec<_> = orders.iter().map(|order| self.body(&order.plan)).collect();
+        // What ends by the clock alone is looked at although AWS is away.
+        let asks = bodies.iter().flatten().any(|body| !plan::ends_by_clock(&body.make.method));
+        let here = if asks { self.fingerprint().await } else { Err(EngineError::unknown("it was not asked")) };
         let mut answers: Vec<Option<Result<Ending, EngineError>>> = orders.iter().map(|_| None).collect();
         let (mut users, mut rooms) = (Vec::new(), BTreeMap::<Option<String>, Vec<(usize, Body)>>::new());
-        for (at, order) in orders.iter().enumerate() {
-            let ours =
-                here.clone().and_then(|here| same_account(&order.plan, &here)).and_then(|()| self.body(&order.plan));
-            match ours {
+        for (at, (order, body)) in orders.iter().zip(bodies).enumerate() {
+            match body.and_then(|body| endable(&order.plan, body, &here)) {
                 Ok(body) if matches!(body.make.method, Method::IamUser { .. }) => users.push(at),
-                // The row's room is the plan's: a plan whose two differ was changed by another hand.
-                Ok(body) if plan::room(&body.make.method) == order.plan.room => {
-                    rooms.entry(order.plan.room.clone()).or_default().push((at, body));
-                }
-                Ok(_) => answers[at] = Some(Err(EngineError::refused("the plan names another role than its room"))),
+                Ok(body) => rooms.entry(order.plan.room.clone()).or_default().push((at, body)),
                 Err(e) => answers[at] = Some(Err(e)),
             }
         }
@@ -143,6 +150,10 @@ impl Engine for AwsEngine {
         user::list(self, mark, after, limit).await
     }
 
+    fn room(&self, role: &RoleSettings) -> Option<String> {
+        RoleConfig::from_settings(role).ok().and_then(|role| plan::room(&role.method))
+    }
+
     fn asserts_to_cloud(&self) -> bool {
         self.config.auth == Auth::WebIdentity
     }
@@ -157,12 +168,24 @@ impl Engine for AwsEngine {
     }
 }
 
-/// The account's own word decides: a target that was pointed elsewhere ends nothing there.
-fn same_account(plan: &Plan, here: &Fingerprint) -> Result<(), EngineError> {
+/// Whether a plan is one to end here.
+fn endable(plan: &Plan, body: Body, here: &Result<Fingerprint, EngineError>) -> Result<Body, EngineError> {
+    // The row's room is the plan's: a plan whose two differ was changed by another hand.
+    if plan::room(&body.make.method) != plan.room {
+        return Err(EngineError::refused("the plan names another role than its room"));
+    }
+    if !plan::ends_by_clock(&body.make.method) {
+        same_account(plan, here)?;
+    }
+    Ok(body)
+}
+
+/// The account's own word decides: a target that was pointed elsewhere makes and ends nothing there.
+fn same_account(plan: &Plan, here: &Result<Fingerprint, EngineError>) -> Result<(), EngineError> {
+    let here = here.as_ref().map_err(Clone::clone)?;
     if plan.fingerprint == *here {
         return Ok(());
     }
-    let why =
-        format!("it was made in {:?}, and this is {:?}: point the target there again", plan.fingerprint.0, here.0);
+    let why = format!("it is of {:?}, and this is {:?}: point the target there again", plan.fingerprint.0, here.0);
     Err(EngineError::refused(why))
 }

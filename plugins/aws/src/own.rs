@@ -8,11 +8,11 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use leasehold_sdk::{CloudAssertion, EngineError, Host, TargetContext};
-use secrecy::ExposeSecret;
 use tokio::sync::OnceCell;
 
-use crate::anywhere;
+use crate::answer::{Does, error};
 use crate::target::{Auth, TargetConfig};
+use crate::{anywhere, clients};
 
 /// How the broker's own session is bought. The SDK keeps it and asks anew before it ends.
 pub(crate) struct Login {
@@ -56,15 +56,10 @@ impl Login {
             claims: serde_json::Map::new(),
         };
         let assertion = self.host.assert(assertion).await?;
-        let call = crate::clients::open_sts(&self.target)
-            .assume_role_with_web_identity()
+        let call = clients::with_assertion(&clients::open_sts(&self.target), &assertion)
             .role_arn(role)
-            .role_session_name(&self.session)
-            .web_identity_token(assertion.expose_secret());
-        let answer = call
-            .send()
-            .await
-            .map_err(|e| crate::answer::error("AssumeRoleWithWebIdentity", crate::answer::Does::Nothing, &e))?;
+            .role_session_name(&self.session);
+        let answer = call.send().await.map_err(|e| error("AssumeRoleWithWebIdentity", Does::Nothing, &e))?;
         let given = answer.credentials.ok_or_else(|| EngineError::retry("AWS answered without credentials"))?;
         let mut builder = Credentials::builder()
             .access_key_id(given.access_key_id)

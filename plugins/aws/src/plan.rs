@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use crate::role::{Method, Revocation, RoleConfig};
 
-/// How much later than asked AWS may end a session: the answer's way, and clocks that differ.
-pub(crate) const SLACK: Duration = Duration::from_secs(15);
+/// How much later than asked AWS may end a session: seconds that it does not count so finely, a call that took its time, and clocks
+/// that differ.
+pub(crate) const SLACK: Duration = Duration::from_secs(25);
 
 /// Longest value of a tag, in characters.
 const TAG_VALUE_MAX: usize = 256;
@@ -70,12 +71,20 @@ pub(crate) fn of_stray(account: &AccountName, fingerprint: &Fingerprint) -> Plan
     }
 }
 
-/// Where the ends of a role's sessions are told: in the policies of that IAM role.
+/// Where the ends of a role's sessions are told: in the policies of that IAM role. Sessions that are known by another word have another
+/// policy, and so another room.
 pub(crate) fn room(method: &Method) -> Option<String> {
     match method {
-        Method::AssumeRole { role_arn, revocation: Revocation::Deny, .. } => Some(role_arn.clone()),
+        Method::AssumeRole { role_arn, revocation: Revocation::Deny, source_identity, .. } => {
+            Some(if *source_identity { role_arn.clone() } else { format!("{role_arn} (by session name)") })
+        }
         _ => None,
     }
+}
+
+/// Whether nothing but AWS's clock ends it.
+pub(crate) fn ends_by_clock(method: &Method) -> bool {
+    !matches!(method, Method::IamUser { .. }) && room(method).is_none()
 }
 
 /// A SPIFFE ID may have 2048 bytes; what does not fit is told by its hash.

@@ -78,7 +78,7 @@ mod tests {
         };
         let good =
             r#"{ "Version": "2012-10-17", "Statement": [ {"Effect": "Allow", "Action": "s3:*", "Resource": "*"} ] }"#;
-        assert!(read(good).unwrap().starts_with(r#"{"Version":"2012-10-17""#));
+        assert!(read(good).unwrap().contains(r#""Version":"2012-10-17""#));
         for (text, why) in [
             ("", "no JSON"),
             ("{}", "no Statement"),

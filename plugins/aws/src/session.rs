@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use aws_sdk_sts::types::{Credentials, PolicyDescriptorType, Tag};
 use leasehold_sdk::{
-    AwsCredential, CloudAssertion, Credential, Ending, EngineError, MintOrder, Minted, Place, Reason, RevokeOrder,
-    Room, Timestamp, clock,
+    AccountName, AwsCredential, CloudAssertion, Credential, Ending, EngineError, MintOrder, Minted, Place, Reason,
+    RevokeOrder, Standing, Timestamp, clock,
 };
 use percent_encoding::percent_decode_str;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Does, code, error};
 use crate::arn::Arn;
+use crate::clients::with_assertion;
 use crate::deny::{Denials, KnownBy};
 use crate::engine::AwsEngine;
 use crate::plan::{self, Body, SLACK};
@@ -111,16 +112,12 @@ async fn by_assertion(
         claims: claims(body, source_identity.then_some(name)),
     };
     let assertion = engine.host.assert(assertion).await?;
-    let call = engine
-        .clients
-        .open_sts
-        .assume_role_with_web_identity()
+    let call = with_assertion(&engine.clients.open_sts, &assertion)
         .role_arn(role_arn)
         .role_session_name(name)
         .duration_seconds(seconds)
         .set_policy(body.make.policy.clone())
-        .set_policy_arns(arns(body))
-        .web_identity_token(assertion.expose_secret());
+        .set_policy_arns(arns(body));
     let answer = call.send().await.map_err(|e| error("AssumeRoleWithWebIdentity", Does::Nothing, &e))?;
     Ok((given(answer.credentials)?, answer.packed_policy_size))
 }
@@ -203,13 +200,33 @@ pub(crate) async fn revoke(engine: &AwsEngine, orders: &[(&RevokeOrder, Body)]) 
         return orders.iter().map(|(order, _)| Ok(runs_out(order, now, "AWS cannot revoke such a session"))).collect();
     };
     let known_by = if *source_identity { KnownBy::SourceIdentity } else { KnownBy::SessionName };
-    let (denials, endings) = settle(orders, now);
-    let written = write(engine, role_arn, &orders[0].0.plan.account.to_string(), denials.document(known_by)).await;
-    endings.into_iter().map(|ending| written.clone().map(|()| ending)).collect()
+    let (denials, endings) = settle(orders, role_arn, now);
+    let policy = policy_name(&orders[0].0.plan.account, known_by);
+    let written = write(engine, role_arn, &policy, denials.document(known_by)).await;
+    orders.iter().zip(endings).map(|((order, _), ending)| as_written(order, ending, &written)).collect()
+}
+
+/// What a failed write makes of an ending.
+fn as_written(order: &RevokeOrder, ending: Ending, written: &Result<(), EngineError>) -> Result<Ending, EngineError> {
+    let Err(e) = written else { return Ok(ending) };
+    match (&ending, e) {
+        (Ending::Told { placed: true, .. }, _) => Err(e.clone()),
+        // Its entry is worth another try, but not a lease that stays for ever where the right to write was taken from us.
+        (Ending::Expired, EngineError::Retry { .. } | EngineError::Unknown { .. }) if own_place(order).is_some() => {
+            Err(e.clone())
+        }
+        // An end by AWS's clock is one, whatever became of the policy.
+        _ => Ok(ending),
+    }
+}
+
+/// The place that it has in its room.
+fn own_place(order: &RevokeOrder) -> Option<&Standing> {
+    order.room.standing.iter().find(|standing| standing.account == order.plan.account)
 }
 
 /// What the policy is to say, and what that makes of each.
-fn settle(orders: &[(&RevokeOrder, Body)], now: Timestamp) -> (Denials, Vec<Ending>) {
+fn settle(orders: &[(&RevokeOrder, Body)], role_arn: &str, now: Timestamp) -> (Denials, Vec<Ending>) {
     let mut denials = Denials::default();
     // The batch's own come after those that have a place: nobody who is told to be denied may lose it.
     for standing in orders.iter().flat_map(|(order, _)| &order.room.standing).filter(|s| !is_over(s.until, now)) {
@@ -217,12 +234,13 @@ fn settle(orders: &[(&RevokeOrder, Body)], now: Timestamp) -> (Denials, Vec<Endi
     }
     let end = |(order, _): &(&RevokeOrder, Body)| {
         let until = ends(order);
-        let RevokeOrder { room: Room { place, standing, cut }, plan, .. } = order;
-        let stands = standing.iter().any(|s| s.account == plan.account);
+        let (own, account) = (own_place(order), &order.plan.account);
+        // What was cut needs no place of its own later.
+        let (stands, cut) = (own.is_some(), order.room.cut.or(own.and_then(|own| own.cut)));
         if is_over(until, now) {
             return Ending::Expired;
         }
-        match place {
+        match order.room.place {
             Place::NotAsked if !stands => runs_out(order, now, "its time is up"),
             Place::ShareUsed(most) if !stands && cut.is_none() => runs_out(
                 order,
@@ -231,9 +249,7 @@ fn settle(orders: &[(&RevokeOrder, Body)], now: Timestamp) -> (Denials, Vec<Endi
                     "it is not denied: {most} of your sessions are already (aws_deny_entries_per_identity), and the policy's space is finite"
                 ),
             ),
-            _ if denials.add(&plan.account, until, *cut) => {
-                denied(plan.room.as_deref().unwrap_or_default(), until, now)
-            }
+            _ if denials.add(account, until, cut) => denied(role_arn, until, now),
             _ => runs_out(
                 order,
                 now,
@@ -278,13 +294,12 @@ fn is_over(until: Timestamp, now: Timestamp) -> bool {
 }
 
 /// Writes the Deny of a role, or takes it away when there is none.
-async fn write(engine: &AwsEngine, role_arn: &str, account: &str, document: Option<String>) -> Result<(), EngineError> {
+async fn write(engine: &AwsEngine, role_arn: &str, name: &str, document: Option<String>) -> Result<(), EngineError> {
     let role = Arn::parse(role_arn).and_then(|arn| arn.role_name());
     let role = role.ok_or_else(|| EngineError::refused(format!("{role_arn:?} is no role")))?;
-    let name = policy_name(account);
     // One at a time for each target: two documents that cross would undo each other.
     let _one = engine.writing.lock().await;
-    let there = there(engine, role, &name).await?;
+    let there = there(engine, role, name).await?;
     if there == document {
         return Ok(());
     }
@@ -310,7 +325,8 @@ async fn there(engine: &AwsEngine, role: &str, name: &str) -> Result<Option<Stri
     }
 }
 
-/// One policy for each store that works on a role (law 10): `lh_<cluster>_<tag>`.
-fn policy_name(account: &str) -> String {
-    account.rsplit_once('_').map_or(account, |(mark, _)| mark).to_owned()
+/// One policy for each store that works on a role (law 10), and each way in which its sessions are known: `lh_<cluster>_<tag>`.
+fn policy_name(account: &AccountName, known_by: KnownBy) -> String {
+    let by = if known_by == KnownBy::SessionName { "_by_name" } else { "" };
+    format!("lh_{}_{}{by}", account.cluster(), account.tag())
 }

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use aws_credential_types::Credentials;
 use aws_sdk_iam::types::Tag;
 use leasehold_sdk::{
     AccountName, AwsCredential, Credential, Ending, EngineError, Listed, Listing, Mark, MintOrder, Minted, Reason,
@@ -127,10 +126,11 @@ fn end_policy(ends: Timestamp) -> String {
         "Sid": "LeaseholdOver", "Effect": "Deny", "Action": "*", "Resource": "*",
         "Condition": { "DateGreaterThan": { "aws:CurrentTime": whole } },
     });
-    // It must neither take the first statement away nor make itself keys that we do not know.
+    // It must neither take the first statement away nor give itself or its neighbours anything that keeps them: keys, certificates, a
+    // boundary, another name.
     let kept = json!({
         "Sid": "LeaseholdKept", "Effect": "Deny", "Resource": "arn:*:iam::*:user/leasehold/*",
-        "Action": ["iam:*UserPolic*", "iam:CreateAccessKey", "iam:CreateLoginProfile", "iam:*UserPermissionsBoundary"],
+        "NotAction": ["iam:Get*", "iam:List*"],
     });
     json!({ "Version": "2012-10-17", "Statement": [over, kept] }).to_string()
 }
@@ -144,10 +144,8 @@ pub(crate) async fn renew(engine: &AwsEngine, order: &RenewOrder) -> Result<(), 
 }
 
 async fn wait_until_good(engine: &AwsEngine, key: &AwsCredential, deadline: Timestamp) {
-    use secrecy::ExposeSecret;
     let given_up = clock::boot() + KEY_PATIENCE;
-    let secret = key.secret_access_key.expose_secret();
-    let sts = clients::sts_as(&engine.config, Credentials::new(&key.access_key_id, secret, None, None, "leasehold"));
+    let sts = clients::sts_as(&engine.config, key);
     while sts.get_caller_identity().send().await.is_err() {
         if clock::boot() >= given_up || clock::wall().plus(KEY_PATIENCE) > deadline {
             return;
@@ -165,9 +163,9 @@ pub(crate) async fn revoke(engine: &AwsEngine, order: &RevokeOrder) -> Result<En
     let Some(user_id) = find(engine, &name).await? else {
         return gone(engine, order);
     };
-    if order.receipt.as_ref().and_then(plan::user_of).is_some_and(|known| known != user_id) {
+    if let Some(known) = order.receipt.as_ref().and_then(plan::user_of).filter(|known| *known != user_id) {
         return Err(EngineError::refused(format!(
-            "the user {name} there has the id {user_id}, and ours had another: somebody else made it, and it is left alone"
+            "the user {name} there has the id {user_id}, and ours had {known}: somebody else made it, and it is left alone"
         )));
     }
     take_keys(engine, &name).await?;
@@ -245,10 +243,9 @@ async fn strip(engine: &AwsEngine, name: &str) -> Result<(), EngineError> {
 }
 
 /// What is gone already is gone.
-fn ended<T, E, R>(call: &str, answer: Result<T, aws_sdk_iam::error::SdkError<E, R>>) -> Result<(), EngineError>
+fn ended<T, E>(call: &str, answer: Result<T, aws_sdk_iam::error::SdkError<E>>) -> Result<(), EngineError>
 where
     E: aws_sdk_iam::error::ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
 {
     match answer {
         Ok(_) => Ok(()),

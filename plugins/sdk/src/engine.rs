@@ -142,6 +142,11 @@ pub trait Engine: Send + Sync {
         Err(EngineError::refused("this kind of target has no admin password to rotate"))
     }
 
+    /// The finite space in which the ends of a role's credentials are told (see [`Room`]); `None`: each is ended by itself.
+    fn room(&self, _role: &RoleSettings) -> Option<String> {
+        None
+    }
+
     /// What there is to know of a target whose credentials are tokens; `None`: they are something else.
     fn as_tokens(&self) -> Option<&dyn TokenTarget> {
         None

@@ -113,10 +113,11 @@ pub(super) async fn revoke_many(
         Selector::All => Matching::All,
     };
     let dry_run = asked.dry_run.unwrap_or(false);
-    let ask = ManyAsk { matching, dry_run, expect: asked.expect };
+    let ask = ManyAsk { matching, dry_run, expect: asked.expect, cut: asked.cut.unwrap_or(false) };
     let taken = api.broker.revoke_many(&caller, &request_id, ask).await?;
     let status = if dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(RevokeManyResponse { order: taken.order, matched: taken.matched })))
+    let leases = taken.leases.map(|leases| leases.into_iter().map(wire::lease).collect());
+    Ok((status, Json(RevokeManyResponse { order: taken.order, matched: taken.matched, leases })))
 }
 
 /// How far an order has come.

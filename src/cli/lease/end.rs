@@ -43,6 +43,9 @@ pub struct RevokeArgs {
     /// How many they are, from a dry run: if it is another number by now, nothing is ended.
     #[arg(long, value_name = "NUMBER", conflicts_with_all = ["ids", "dry_run"])]
     expect: Option<u64>,
+    /// End all sessions that the role of a cloud has given until now, others' too: the dry run lists whose.
+    #[arg(long, requires = "role", conflicts_with_all = ["ids", "wait"])]
+    cut: bool,
     /// Do not ask.
     #[arg(long)]
     yes: bool,
@@ -58,8 +61,8 @@ pub async fn run(args: RevokeArgs, output: Output) -> anyhow::Result<u8> {
         let RevokeArgs { ids, wait, broker, .. } = args;
         return broker.with_client(async |client| each(client, &ids, wait, output).await).await;
     };
-    let RevokeArgs { dry_run, expect, yes, wait, broker, .. } = args;
-    let order = many::Order { selector, dry_run, expect, yes, wait };
+    let RevokeArgs { dry_run, expect, yes, wait, cut, broker, .. } = args;
+    let order = many::Order { selector, dry_run, expect, yes, wait, cut };
     broker.with_client(async |client| many::run(client, order, output).await).await
 }
 
@@ -140,12 +143,19 @@ mod tests {
             "--all --dry-run",
             "--identity spiffe://d/x",
             "--all --expect 7",
+            "--role r --cut",
         ] {
             assert!(is_good(good), "{good}");
         }
-        for wrong in
-            ["", "06f0 --role r", "--role r --all", "06f0 --dry-run", "--all --dry-run --wait", "06f0 --expect 1"]
-        {
+        for wrong in [
+            "",
+            "--all --cut",
+            "06f0 --role r",
+            "--role r --all",
+            "06f0 --dry-run",
+            "--all --dry-run --wait",
+            "06f0 --expect 1",
+        ] {
             assert!(!is_good(wrong), "{wrong}");
         }
     }

@@ -25,23 +25,29 @@ pub(super) struct Order {
     pub(super) expect: Option<u64>,
     pub(super) yes: bool,
     pub(super) wait: bool,
+    pub(super) cut: bool,
 }
 
 pub(super) async fn run(client: &Client, asked: Order, output: Output) -> anyhow::Result<u8> {
-    let Order { selector, dry_run, expect, yes, wait } = asked;
-    let counted = count(client, &selector).await?;
+    let Order { selector, dry_run, expect, yes, wait, cut } = asked;
+    let request = RevokeManyRequest { cut: cut.then_some(true), ..RevokeManyRequest::of(selector.clone()) };
+    let counted = count(client, &request).await?;
+    if dry_run {
+        tell_whom(&counted);
+    }
     if dry_run || (counted.matched == 0 && expect.is_none()) {
         show(&counted, output)?;
         return Ok(exit::DONE);
     }
+    tell_whom(&counted);
     let question = format!("End {} leases ({})?", counted.matched, describe(&selector));
     if !question::confirmed(question, yes).await? {
         return Ok(exit::FAILED);
     }
     let taken = match expect {
         // Whoever says a number is not to be given another one.
-        Some(_) => client.revoke_many(&RevokeManyRequest { expect, ..RevokeManyRequest::of(selector) }).await?,
-        None => order(client, &selector, counted.matched).await?,
+        Some(_) => client.revoke_many(&RevokeManyRequest { expect, ..request }).await?,
+        None => order(client, &request, counted.matched).await?,
     };
     if wait && let Some(id) = &taken.order {
         all_dead(client, id).await?;
@@ -50,22 +56,29 @@ pub(super) async fn run(client: &Client, asked: Order, output: Output) -> anyhow
     Ok(exit::DONE)
 }
 
-async fn count(client: &Client, selector: &Selector) -> Result<RevokeManyResponse, ClientError> {
-    let ask = RevokeManyRequest { dry_run: Some(true), ..RevokeManyRequest::of(selector.clone()) };
+async fn count(client: &Client, request: &RevokeManyRequest) -> Result<RevokeManyResponse, ClientError> {
+    let ask = RevokeManyRequest { dry_run: Some(true), ..request.clone() };
     client.revoke_many(&ask).await
 }
 
 /// Gives the order for what was counted. A busy service has more leases a moment later; then it is counted again.
-async fn order(client: &Client, selector: &Selector, mut expect: u64) -> anyhow::Result<RevokeManyResponse> {
+async fn order(client: &Client, request: &RevokeManyRequest, mut expect: u64) -> anyhow::Result<RevokeManyResponse> {
     for _ in 1..ORDERS_MAX {
-        let ask = RevokeManyRequest { expect: Some(expect), ..RevokeManyRequest::of(selector.clone()) };
+        let ask = RevokeManyRequest { expect: Some(expect), ..request.clone() };
         match client.revoke_many(&ask).await {
-            Err(error) if error.status() == Some(409) => expect = count(client, selector).await?.matched,
+            Err(error) if error.status() == Some(409) => expect = count(client, request).await?.matched,
             done => return Ok(done?),
         }
     }
-    let ask = RevokeManyRequest { expect: Some(expect), ..RevokeManyRequest::of(selector.clone()) };
+    let ask = RevokeManyRequest { expect: Some(expect), ..request.clone() };
     client.revoke_many(&ask).await.context("their number keeps changing: stop what asks for them first, or repeat this")
+}
+
+/// A cut meets others: who they are is said before it is asked for.
+fn tell_whom(counted: &RevokeManyResponse) {
+    for lease in counted.leases.iter().flatten() {
+        eprintln!("{}  {}  {}  until {}", lease.id, safe(&lease.role), safe(&lease.identity), lease.expires_at);
+    }
 }
 
 fn describe(selector: &Selector) -> String {

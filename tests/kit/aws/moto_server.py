@@ -14,6 +14,7 @@ import re
 import sys
 import threading
 from urllib.parse import parse_qsl
+from xml.etree import ElementTree
 
 import boto3
 from botocore import xform_name
@@ -69,8 +70,20 @@ class Kit:
         if environ.get("CONTENT_TYPE", "").startswith(FORM):
             form = body(environ)
             environ["wsgi.input"] = io.BytesIO(form)
-            self.write(dict(parse_qsl(form.decode(), keep_blank_values=True)), environ)
+            params = dict(parse_qsl(form.decode(), keep_blank_values=True))
+            self.write(dict(params), environ)
+            if params.get("Action") == "ListUsers" and "MaxItems" in params:
+                return self.page(params, environ, start_response)
         return self.app(environ, start_response)
+
+    def page(self, params, environ, start_response):
+        said = []
+        answer = b"".join(self.app(environ, lambda *line: said.append(line)))
+        if said[0][0].startswith("200"):
+            answer = page(answer, params.get("Marker", ""), int(params["MaxItems"]))
+        headers = [header for header in said[0][1] if header[0].lower() != "content-length"]
+        start_response(said[0][0], headers + [("Content-Length", str(len(answer)))])
+        return [answer]
 
     def write(self, params, environ):
         signed = re.search(r"Credential=([^/]+)/[^/]+/([^/]+)/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
@@ -84,6 +97,21 @@ class Kit:
 
 def body(environ):
     return environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+
+
+def page(answer, marker, most):
+    """Moto lists all users at once; AWS those after the marker, as many as are asked for."""
+    document = ElementTree.fromstring(answer)
+    space = document.tag.partition("}")[0] + "}" if document.tag.startswith("{") else ""
+    result = document.find(f"{space}ListUsersResult")
+    users = result.find(f"{space}Users")
+    name = lambda user: user.findtext(f"{space}UserName")
+    left = sorted((user for user in users if name(user) > marker), key=name)
+    users[:] = left[:most]
+    if len(left) > most:
+        result.find(f"{space}IsTruncated").text = "true"
+        ElementTree.SubElement(result, f"{space}Marker").text = name(left[most - 1])
+    return ElementTree.tostring(document)
 
 
 def main(port_file, record):

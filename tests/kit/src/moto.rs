@@ -7,7 +7,7 @@
 //! * Who may assume a role is who stands in its trust policy by the ARN of the user, without a path; `:root` is nobody. A role
 //!   that is not there can be assumed by whoever may assume roles.
 //! * `SourceIdentity`, tags, session policies and durations of an assumed role bind nobody; [`Moto::calls`] has them.
-//! * Sizes, names and paths are not checked, users are never listed in pages, and a user's id does not look like one.
+//! * Sizes, names and paths are not checked, and a user's id does not look like one. Users are listed in pages by the kit's own hand.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

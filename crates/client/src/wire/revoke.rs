@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Lease;
+
 /// `POST /v1/leases/revoke`: exactly one of `identity`, `role`, `target` and `all` says which leases are meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -25,6 +27,10 @@ pub struct RevokeManyRequest {
     /// How many a dry run counted. Needed above the limit `bulk_revoke_unexpected_max`; refused if there are more by now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect: Option<u64>,
+    /// With `role`: end all sessions that the role of a cloud has given until now, those of other roles of ours and of others in that account
+    /// too. Only for roles whose single sessions can be denied; needs `expect` from a dry run, which lists the leases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<bool>,
 }
 
 /// Which leases a bulk revocation means.
@@ -84,6 +90,9 @@ pub struct RevokeManyResponse {
     pub order: Option<String>,
     /// How many live leases it means.
     pub matched: u64,
+    /// Which, for the dry run of a cut: 1000 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leases: Option<Vec<Lease>>,
 }
 
 /// `GET /v1/leases/revoke/{order}`: how far an order has come.
