@@ -24,9 +24,6 @@ const CONNECTIONS: &str = "src/connections.rs";
 const CLI: &str = "src/cli/";
 /// The ops listener: health and metrics.
 const TELEMETRY: &str = "src/telemetry/";
-/// The AWS engine.
-const AWS: &str = "plugins/aws/";
-
 /// Collectors of audit lines.
 const COLLECTORS: &str = "src/audit/collector/";
 
@@ -93,11 +90,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             BENCHES,
         ],
     ),
-    // AWS's SDK, and the HTTP client that it brings for the one call that it has not.
-    ("aws_config", &[AWS]),
-    ("aws_credential_types", &[AWS]),
-    ("aws_sdk_iam", &[AWS]),
-    ("aws_sdk_sts", &[AWS]),
+    // The SDK's own HTTP client, for the one call that it has not.
     ("aws_smithy_http_client", &["plugins/aws/src/anywhere.rs"]),
     ("aws_smithy_runtime_api", &["plugins/aws/src/anywhere.rs"]),
     ("aws_smithy_types", &["plugins/aws/src/anywhere.rs"]),

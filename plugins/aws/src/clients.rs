@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::identity::IdentityCache;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
@@ -37,7 +37,8 @@ impl Clients {
         let login = SharedCredentialsProvider::new(login);
         // One session of the broker's own for all of them.
         let kept = IdentityCache::lazy().build();
-        let with = |retry| config(target, Some(login.clone()), retry).into_builder().identity_cache(kept.clone()).build();
+        let with =
+            |retry| config(target, Some(login.clone()), retry).into_builder().identity_cache(kept.clone()).build();
         let twice = with(RetryConfig::standard().with_max_attempts(2));
         let once = with(RetryConfig::disabled());
         Self { sts: aws_sdk_sts::Client::new(&twice), open_sts: open_sts(target), iam: aws_sdk_iam::Client::new(&once) }
