@@ -24,7 +24,6 @@ const CONNECTIONS: &str = "src/connections.rs";
 const CLI: &str = "src/cli/";
 /// The ops listener: health and metrics.
 const TELEMETRY: &str = "src/telemetry/";
-
 /// Collectors of audit lines.
 const COLLECTORS: &str = "src/audit/collector/";
 
@@ -91,6 +90,10 @@ const OWNERS: &[(&str, &[&str])] = &[
             BENCHES,
         ],
     ),
+    // The SDK's own HTTP client, for the one call that it has not.
+    ("aws_smithy_http_client", &["plugins/aws/src/anywhere.rs"]),
+    ("aws_smithy_runtime_api", &["plugins/aws/src/anywhere.rs"]),
+    ("aws_smithy_types", &["plugins/aws/src/anywhere.rs"]),
     ("ring", &[]),
     ("openssl", &[]),
     ("native_tls", &[]),

@@ -38,7 +38,6 @@ pub(crate) struct Ask<'a> {
     pub(crate) trust_anchor_arn: &'a str,
     pub(crate) profile_arn: &'a str,
     pub(crate) role_arn: &'a str,
-    pub(crate) session: &'a str,
 }
 
 /// Buys one.
@@ -51,12 +50,12 @@ pub(crate) async fn create_session(
     ask: &Ask<'_>,
 ) -> Result<Credentials, EngineError> {
     let svid = host.svid()?;
+    // Without a name of ours: a profile takes none unless it was told to, and AWS names the session by the certificate.
     let body = json!({
         "durationSeconds": LIFE.as_secs(),
         "profileArn": ask.profile_arn,
         "roleArn": ask.role_arn,
         "trustAnchorArn": ask.trust_anchor_arn,
-        "roleSessionName": ask.session,
     });
     let base = endpoint(target);
     let signed = sign(&*svid, &target.region, authority(&base), &body.to_string(), clock::wall())?;
@@ -221,8 +220,8 @@ fn look_at(code: &str) -> &'static str {
             "; see that trust_anchor_arn and profile_arn are of this region and account, and that the role is there"
         }
         "ValidationException" => {
-            "; see that the profile accepts session names (acceptRoleSessionName), that trust_anchor_arn, profile_arn and role_arn \
-             are as AWS shows them, and that the role's and the profile's sessions may live an hour"
+            "; see that trust_anchor_arn, profile_arn and role_arn are as AWS shows them, and that the role's and the profile's \
+             sessions may live an hour"
         }
         _ => "",
     }
@@ -236,12 +235,12 @@ struct Given {
 
 #[derive(Deserialize)]
 struct OfRole {
-    credentials: Keys,
+    credentials: SessionKeys,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Keys {
+struct SessionKeys {
     access_key_id: String,
     secret_access_key: String,
     session_token: String,
@@ -262,4 +261,128 @@ fn credentials(body: &[u8]) -> Result<Credentials, EngineError> {
         .expiry(SystemTime::UNIX_EPOCH + Duration::from_millis(ends))
         .provider_name("leasehold")
         .build())
+}
+
+#[cfg(test)]
+mod tests {
+    use leasehold_sdk::Settings;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    struct Fixed(Vec<Vec<u8>>);
+
+    impl SvidSigner for Fixed {
+        fn chain(&self) -> &[Vec<u8>] {
+            &self.0
+        }
+
+        fn serial(&self) -> &str {
+            "1234567890123456789012345678901234567890"
+        }
+
+        fn key(&self) -> SvidKey {
+            SvidKey::Rsa
+        }
+
+        fn sign(&self, text: &str) -> Result<Vec<u8>, EngineError> {
+            Ok(sha256_hex(text).into_bytes())
+        }
+    }
+
+    fn target(region: &str, endpoint: Option<&str>) -> TargetConfig {
+        let mut settings = Settings::new();
+        settings.insert("region".into(), region.into());
+        settings.insert("auth".into(), "environment".into());
+        settings.extend(endpoint.map(|url| ("roles_anywhere_endpoint".to_owned(), url.into())));
+        TargetConfig::read(settings).unwrap()
+    }
+
+    fn answer(status: u16, code: Option<&str>, body: &str) -> EngineError {
+        refusal(&Answer { status, code: code.map(str::to_owned), body: body.as_bytes().to_vec() })
+    }
+
+    #[test]
+    fn each_region_is_asked_where_it_is() {
+        assert_eq!(endpoint(&target("eu-central-1", None)), "https://rolesanywhere.eu-central-1.amazonaws.com");
+        assert_eq!(endpoint(&target("cn-north-1", None)), "https://rolesanywhere.cn-north-1.amazonaws.com.cn");
+        assert_eq!(endpoint(&target("eu-central-1", Some("http://127.0.0.1:7/"))), "http://127.0.0.1:7");
+        for (url, host) in [
+            ("https://vpce.example:443", "vpce.example"),
+            ("https://vpce.example:8443", "vpce.example:8443"),
+            ("http://[::1]:80", "[::1]"),
+            ("http://127.0.0.1:443", "127.0.0.1:443"),
+        ] {
+            assert_eq!(authority(url), host);
+        }
+    }
+
+    #[test]
+    fn the_chain_is_shown_and_signed_where_there_is_one() {
+        let now = "2026-01-02T03:04:05.678Z".parse().unwrap();
+        let alone = sign(&Fixed(vec![vec![1]]), "eu-central-1", "host", "{}", now).unwrap();
+        let word = |headers: &Headers| headers.last().unwrap().1.clone();
+        assert!(word(&alone).starts_with(
+            "AWS4-X509-RSA-SHA256 Credential=1234567890123456789012345678901234567890/20260102/eu-central-1/rolesanywhere/\
+             aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-x509, Signature="
+        ));
+        assert_eq!(alone[1], ("x-amz-date", "20260102T030405Z".to_owned()));
+        let chained = sign(&Fixed(vec![vec![1], vec![2], vec![3]]), "eu-central-1", "host", "{}", now).unwrap();
+        assert_eq!(chained[3], ("x-amz-x509-chain", "Ag==,Aw==".to_owned()));
+        assert!(word(&chained).contains("x-amz-x509;x-amz-x509-chain,"), "{chained:?}");
+    }
+
+    #[test]
+    fn each_refusal_says_what_may_be_done() {
+        let url = "AccessDeniedException:http://internal.amazon.com/coral/";
+        let denied = answer(403, Some(url), r#"{"message":"Untrusted certificate"}"#);
+        assert!(matches!(denied, EngineError::Refused { .. }));
+        assert!(
+            denied.to_string().contains("CreateSession (AccessDeniedException): Untrusted certificate; see that the")
+        );
+        let typed = answer(400, None, r#"{"__type":"com.amazon#ValidationException","Message":"no"}"#);
+        assert!(typed.to_string().contains("(ValidationException): no; see that the profile accepts"), "{typed}");
+        let page = answer(502, None, "<html>\r\nBad Gateway");
+        assert!(matches!(page, EngineError::Retry { .. }), "{page}");
+        assert!(page.to_string().contains("<html>Bad Gateway"), "{page}");
+        assert!(matches!(answer(500, Some("InternalServerException"), "{}"), EngineError::Retry { .. }));
+        assert!(matches!(answer(429, None, ""), EngineError::Retry { after: Some(_), .. }));
+        assert!(answer(404, None, &"x".repeat(5000)).to_string().len() < 500, "a page is not quoted at length");
+    }
+
+    #[test]
+    fn an_answer_without_credentials_is_none() {
+        let good = r#"{"credentialSet":[{"credentials":{"accessKeyId":"ASIA1","secretAccessKey":"not-told","sessionToken":"t",
+            "expiration":"2026-01-02T04:04:05Z"},"roleArn":"x"}],"subjectArn":"y"}"#;
+        let keys = credentials(good.as_bytes()).unwrap();
+        assert_eq!((keys.access_key_id(), keys.session_token()), ("ASIA1", Some("t")));
+        assert_eq!(keys.expiry(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_326_645)));
+        for bad in
+            ["", "{}", r#"{"credentialSet":[]}"#, &good.replace("2026-01-02T", "soon"), &good.replace("Token", "")]
+        {
+            let why = credentials(bad.as_bytes()).unwrap_err().to_string();
+            assert!(!why.contains("not-told"), "{why}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let peer = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            stream.write_all(b"HTTP/1.1 201 Created\r\nConnection: close\r\n\r\n").await.unwrap();
+            let mut sent = 0_usize;
+            while stream.write_all(&[b'x'; 16 * 1024]).await.is_ok() {
+                sent += 16 * 1024;
+            }
+            sent
+        });
+        let request = request(&base, Vec::new(), "{}".into()).unwrap();
+        let why = exchange(request).await.err().unwrap();
+        assert!(matches!(why, EngineError::Retry { .. }) && why.to_string().contains("that has an end"), "{why}");
+        assert!(peer.await.unwrap() < 64 * 1024 * 1024, "its connection was closed");
+    }
 }

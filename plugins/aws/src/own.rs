@@ -42,7 +42,7 @@ impl Login {
             },
             Auth::RolesAnywhere { trust_anchor_arn, profile_arn } => {
                 let role = self.target.role_arn.as_deref().unwrap_or_default();
-                let ask = anywhere::Ask { trust_anchor_arn, profile_arn, role_arn: role, session: &self.session };
+                let ask = anywhere::Ask { trust_anchor_arn, profile_arn, role_arn: role };
                 anywhere::create_session(&self.target, &*self.host, &ask).await.map_err(failed)
             }
         }

@@ -1,7 +1,7 @@
 //! Certificates for tests: SVIDs from a development CA, and a database's server certificate.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use leasehold_identity::dev::DevCa;
 use leasehold_identity::{Identity, RequestKey, RequestSigner, SpiffeId, TrustDomain};
@@ -206,10 +206,6 @@ impl ChainedSvid {
         params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
         params.subject_alt_names =
             vec![rcgen::SanType::URI(format!("spiffe://kit.test{BROKER_PATH}").try_into().expect("ASCII"))];
-        // Certificates say when they end by everybody's clock.
-        #[allow(clippy::disallowed_methods)]
-        let now = SystemTime::now();
-        params.not_after = (now + HOUR).into();
         let leaf = params.signed_by(&key, &issuer).expect("a leaf").pem();
 
         let dir = tempfile::tempdir().expect("a directory");
