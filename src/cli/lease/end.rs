@@ -44,7 +44,7 @@ pub struct RevokeArgs {
     #[arg(long, value_name = "NUMBER", conflicts_with_all = ["ids", "dry_run"])]
     expect: Option<u64>,
     /// End all sessions that the role of a cloud has given until now, others' too: the dry run lists whose.
-    #[arg(long, requires = "role", conflicts_with_all = ["ids", "wait"])]
+    #[arg(long, conflicts_with_all = ["ids", "identity", "target", "all", "wait"])]
     cut: bool,
     /// Do not ask.
     #[arg(long)]
