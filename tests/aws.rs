@@ -5,4 +5,6 @@ mod crash;
 mod delivery;
 mod ending;
 mod minting;
+mod reconciling;
+mod throttled;
 mod world;

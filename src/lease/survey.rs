@@ -186,7 +186,9 @@ impl Broker {
             let lives = self.store.live_of_target(&target.name, after, PAGE).await?;
             for live in lives.iter().take_while(|live| up_to.is_none_or(|up_to| live.id <= up_to)) {
                 match (listed.remove(&live.id), live.state) {
-                    (None, State::Active) => drop(survey.vanished.insert(live.id)),
+                    (None, State::Active) if self.would_be_listed(target, live.id).await? => {
+                        survey.vanished.insert(live.id);
+                    }
                     (Some(account), State::Active | State::Pending) => {
                         self.compare_one(target, live, account, survey).await?;
                     }
@@ -211,6 +213,12 @@ impl Broker {
             }
         }
         Ok(())
+    }
+
+    /// Not all that a target makes is in its list: of a session of a cloud only its holder knows.
+    async fn would_be_listed(&self, target: &TargetHandle, id: LeaseId) -> Result<bool, StoreError> {
+        let row = self.store.get(id).await?;
+        Ok(row.is_some_and(|row| target.engine().is_listed(&row.plan)))
     }
 
     /// What has both a row and an account. The row is read after the account, so that it can only be the newer of the two.

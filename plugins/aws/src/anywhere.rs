@@ -342,7 +342,7 @@ mod tests {
             denied.to_string().contains("CreateSession (AccessDeniedException): Untrusted certificate; see that the")
         );
         let typed = answer(400, None, r#"{"__type":"com.amazon#ValidationException","Message":"no"}"#);
-        assert!(typed.to_string().contains("(ValidationException): no; see that the profile accepts"), "{typed}");
+        assert!(typed.to_string().contains("(ValidationException): no; see that trust_anchor_arn"), "{typed}");
         let page = answer(502, None, "<html>\r\nBad Gateway");
         assert!(matches!(page, EngineError::Retry { .. }), "{page}");
         assert!(page.to_string().contains("<html>Bad Gateway"), "{page}");

@@ -158,6 +158,12 @@ impl Engine for AwsEngine {
         self.config.auth == Auth::WebIdentity
     }
 
+    /// Sessions are listed nowhere.
+    fn is_listed(&self, plan: &Plan) -> bool {
+        let user = Body::of(plan).is_ok_and(|body| matches!(body.make.method, Method::IamUser { .. }));
+        user && user::is_listed(self, plan)
+    }
+
     fn as_cluster(&self, cluster: &ClusterName) -> Result<Arc<dyn Engine>, EngineError> {
         let context = TargetContext { cluster: cluster.clone(), ..self.context.clone() };
         Ok(Arc::new(Self::new(context, self.config.clone(), self.host.clone())))

@@ -3,12 +3,13 @@
 //! IAM knows no request that is void after a moment: what we sent may be carried out late. A signature is good for five minutes, and
 //! only after that is "not there" a proof (law 3).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_iam::types::Tag;
 use leasehold_sdk::{
-    AccountName, AwsCredential, Credential, Ending, EngineError, Listed, Listing, Mark, MintOrder, Minted, Reason,
-    Receipt, RenewOrder, RevokeOrder, Timestamp, clock, failpoint,
+    AccountName, AwsCredential, Credential, Ending, EngineError, Listed, Listing, Mark, MintOrder, Minted, Plan,
+    Reason, Receipt, RenewOrder, RevokeOrder, Timestamp, clock, failpoint,
 };
 use secrecy::SecretString;
 use serde_json::json;
@@ -31,6 +32,10 @@ const LATE_EMULATED_MAX: Duration = Duration::from_secs(2);
 
 /// IAM tells of a new user everywhere only after seconds: before, "not there" proves nothing even of one that was there.
 const KNOWN_EVERYWHERE: Duration = Duration::from_secs(60);
+
+/// Users of one answer, the most that IAM tells; and answers of one list: an account has at most 5,000 users unless AWS was asked for more.
+const USERS_PER_PAGE: i32 = 1000;
+const PAGES_MAX: usize = 50;
 
 /// A new key is good only after seconds; it is handed out when it is, or when there is no more time.
 const KEY_PATIENCE: Duration = Duration::from_secs(5);
@@ -254,33 +259,48 @@ where
     }
 }
 
-/// Our users there.
+/// Our users there, in the order of their names. IAM's own pages go on by markers that say nothing of an order: all are read each time, and
+/// an account has at most some thousands.
 ///
 /// # Errors
-/// As the call.
+/// As the calls.
 pub(crate) async fn list(
     engine: &AwsEngine,
     mark: &Mark,
     after: Option<&str>,
     limit: usize,
 ) -> Result<Listing, EngineError> {
-    let call = engine
-        .clients
-        .iam
-        .list_users()
-        .path_prefix(path(mark.cluster.as_str()))
-        .set_marker(after.map(str::to_owned))
-        .max_items(i32::try_from(limit.clamp(1, 1000)).unwrap_or(1000));
-    let answer = call.send().await.map_err(|e| error("ListUsers", Does::Nothing, &e))?;
-    let ours = |user: aws_sdk_iam::types::User| {
-        let account: AccountName =
-            user.user_name.parse().ok().filter(|a: &AccountName| *a.cluster() == mark.cluster)?;
-        let receipt: Receipt = plan::user_receipt(&user.user_id);
-        Some(Listed { account, id: Some(user.user_id), expires_at: None, receipt: Some(receipt) })
-    };
-    let mut accounts: Vec<Listed> = answer.users.into_iter().filter_map(ours).collect();
-    accounts.sort_by_key(|listed| listed.account.to_string());
-    Ok(Listing::Page { accounts, next: answer.marker.filter(|_| answer.is_truncated) })
+    let mut listed: BTreeMap<String, Listed> = BTreeMap::new();
+    let mut marker = None;
+    for _ in 0..PAGES_MAX {
+        let call = engine.clients.iam.list_users().path_prefix(path(mark.cluster.as_str()));
+        let answer = call.set_marker(marker).max_items(USERS_PER_PAGE).send().await;
+        let answer = answer.map_err(|e| error("ListUsers", Does::Nothing, &e))?;
+        let ours = answer.users.into_iter().filter_map(|user| ours(mark, user));
+        listed.extend(ours.map(|one| (one.account.to_string(), one)));
+        marker = answer.marker.filter(|_| answer.is_truncated);
+        if marker.is_none() {
+            let rest = listed.into_iter().filter(|(name, _)| after.is_none_or(|after| name.as_str() > after));
+            let mut accounts: Vec<Listed> = rest.map(|(_, one)| one).take(limit.saturating_add(1)).collect();
+            let more = accounts.len() > limit;
+            accounts.truncate(limit);
+            let next = accounts.last().filter(|_| more).map(|last| last.account.to_string());
+            return Ok(Listing::Page { accounts, next });
+        }
+    }
+    Err(EngineError::refused("IAM lists more users than an account can have"))
+}
+
+fn ours(mark: &Mark, user: aws_sdk_iam::types::User) -> Option<Listed> {
+    let account = user.user_name.parse().ok().filter(|account: &AccountName| *account.cluster() == mark.cluster)?;
+    let receipt: Receipt = plan::user_receipt(&user.user_id);
+    Some(Listed { account, id: Some(user.user_id), expires_at: None, receipt: Some(receipt) })
+}
+
+/// Whether a user of this plan would be listed by now: IAM tells of one everywhere only after a while.
+pub(crate) fn is_listed(engine: &AwsEngine, plan: &Plan) -> bool {
+    let known = if engine.config.endpoint.is_some() { LATE_EMULATED_MAX } else { KNOWN_EVERYWHERE };
+    clock::wall().since(plan.account.lease().made_at()) > known
 }
 
 #[cfg(test)]

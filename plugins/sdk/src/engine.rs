@@ -117,6 +117,11 @@ pub trait Engine: Send + Sync {
     /// As any call to the target.
     async fn list(&self, mark: &Mark, after: Option<&str>, limit: usize) -> Result<Listing, EngineError>;
 
+    /// Whether what was made by this plan is in the list if it is there: only then that it is not listed means that it is gone.
+    fn is_listed(&self, _plan: &Plan) -> bool {
+        true
+    }
+
     /// The same target as a broker of `cluster` would use it: for ending what a cluster left whose store is lost for good.
     ///
     /// # Errors
