@@ -89,7 +89,7 @@ pub(crate) async fn vet(engine: &AwsEngine, settings: &RoleSettings) -> Result<V
     if !matches!(role.method, Method::AssumeRole { .. }) || engine.tried.with(|known| known.good.contains(&key)) {
         return Ok(dangerous);
     }
-    match trial(engine, &role, None).await {
+    match trial(engine, &role).await {
         Ok(packed) => {
             if let Some(packed) = packed.filter(|packed| *packed > PACKED_WARN) {
                 tracing::warn!(target_name = %engine.name(), packed, "a role's session policy and tags fill the room that AWS has for them, in per cent");
@@ -104,15 +104,11 @@ pub(crate) async fn vet(engine: &AwsEngine, settings: &RoleSettings) -> Result<V
 }
 
 /// Asks for the longest session of a role, with the longest identity. How much of the packed policy's room that takes, in per cent.
-async fn trial(engine: &AwsEngine, role: &RoleConfig, about: Option<&str>) -> Result<Option<i32>, EngineError> {
+async fn trial(engine: &AwsEngine, role: &RoleConfig) -> Result<Option<i32>, EngineError> {
     if let Some(why) = chained_too_long(engine, role).await? {
         return Err(EngineError::refused(why));
     }
-    // No assertion is about a role whose name is not known here.
-    if !engine.config.has_login() && about.is_none() {
-        return Ok(None);
-    }
-    let body = Body { role: about.unwrap_or_default().to_owned(), make: role.clone(), identity: "x".repeat(256) };
+    let body = Body { make: role.clone(), identity: "x".repeat(256) };
     session::trial(engine, &body).await.map(|Trial { packed }| packed)
 }
 
@@ -247,7 +243,7 @@ async fn of_role(engine: &AwsEngine, login: Option<&Login>, name: &str, role: &R
         None => assertion(engine, &issuer, name),
     };
     let trusts = format!("{role_arn} must trust:\n{}", pretty(&trust::trust(&asker, role_arn, Some(role))));
-    let mut findings = vec![match trial(engine, role, Some(name)).await {
+    let mut findings = vec![match trial(engine, role).await {
         Ok(packed) if packed.is_some_and(|packed| packed > PACKED_WARN) => {
             let what =
                 format!("its policies and tags take {} % of the room that AWS packs them into", packed.unwrap_or(0));

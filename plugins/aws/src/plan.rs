@@ -20,8 +20,6 @@ const TAG_VALUE_MAX: usize = 256;
 /// The engine's own part of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Body {
-    /// The broker's name for the role: what an assertion is about.
-    pub(crate) role: String,
     /// What to make.
     pub(crate) make: RoleConfig,
     /// Whose it is, as a tag says it.
@@ -37,7 +35,7 @@ pub(crate) fn plan(request: &PlanRequest<'_>) -> Result<Plan, EngineError> {
     let session = !matches!(make.method, Method::IamUser { .. });
     let room = room(&make.method);
     let revocable = if session && room.is_none() { Revocable::None } else { Revocable::Eventual };
-    let body = Body { role: request.role.to_owned(), make, identity: tag_of(&request.caller.spiffe_id) };
+    let body = Body { make, identity: tag_of(&request.caller.spiffe_id) };
     Ok(Plan {
         account: request.account.clone(),
         fingerprint: request.fingerprint.clone(),
@@ -55,8 +53,15 @@ pub(crate) fn plan(request: &PlanRequest<'_>) -> Result<Plan, EngineError> {
 /// The plan by which a user of ours without a row is ended: only users are found.
 pub(crate) fn of_stray(account: &AccountName, fingerprint: &Fingerprint) -> Plan {
     let method = Method::IamUser { groups: Vec::new(), permissions_boundary: None };
-    let make = RoleConfig { method, policy: None, policy_arns: Vec::new(), tags: Default::default(), longest: 0 };
-    let body = Body { role: String::new(), make, identity: String::new() };
+    let make = RoleConfig {
+        name: String::new(),
+        method,
+        policy: None,
+        policy_arns: Vec::new(),
+        tags: Default::default(),
+        longest: 0,
+    };
+    let body = Body { make, identity: String::new() };
     Plan {
         account: account.clone(),
         fingerprint: fingerprint.clone(),
@@ -85,6 +90,11 @@ pub(crate) fn room(method: &Method) -> Option<String> {
 /// Whether nothing but AWS's clock ends it.
 pub(crate) fn ends_by_clock(method: &Method) -> bool {
     !matches!(method, Method::IamUser { .. }) && room(method).is_none()
+}
+
+/// Whether sessions say whose they are to the end of every chain.
+pub(crate) fn has_source_identity(method: &Method) -> bool {
+    matches!(method, Method::AssumeRole { source_identity: true, .. })
 }
 
 /// A SPIFFE ID may have 2048 bytes; what does not fit is told by its hash.

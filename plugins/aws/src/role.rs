@@ -32,6 +32,8 @@ const TAGS_MAX: usize = 40;
 /// A role's checked settings. Its keys are described in this crate's README.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RoleConfig {
+    /// Its name in the configuration: what an assertion is about.
+    pub(crate) name: String,
     /// What its credentials are.
     pub(crate) method: Method,
     /// What they may do; for a session never more than what it is a session of.
@@ -116,7 +118,8 @@ impl RoleConfig {
         let tags: BTreeMap<String, String> = keys.optional("tags")?.unwrap_or_default();
         let method = method(&mut keys, word)?;
         keys.finish()?;
-        let config = Self { method, policy, policy_arns, tags, longest: context.max_ttl.as_secs() };
+        let name = context.role.clone();
+        let config = Self { name, method, policy, policy_arns, tags, longest: context.max_ttl.as_secs() };
         config.check_lists()?;
         config.check_method(target)?;
         config.check_life(context, target)?;

@@ -99,7 +99,7 @@ async fn by_assertion(
     };
     let assertion = CloudAssertion {
         audience: engine.config.audience.clone(),
-        about: body.role.clone(),
+        about: body.make.name.clone(),
         claims: claims(body, source_identity.then_some(name)),
     };
     let assertion = engine.host.assert(assertion).await?;

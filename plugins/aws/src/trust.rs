@@ -147,7 +147,14 @@ mod tests {
             revocation: Revocation::None,
             source_identity,
         };
-        RoleConfig { method, policy: None, policy_arns: Vec::new(), tags: Default::default(), longest: 3600 }
+        RoleConfig {
+            name: "invoices".into(),
+            method,
+            policy: None,
+            policy_arns: Vec::new(),
+            tags: Default::default(),
+            longest: 3600,
+        }
     }
 
     #[test]

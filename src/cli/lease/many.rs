@@ -40,7 +40,10 @@ pub(super) async fn run(client: &Client, asked: Order, output: Output) -> anyhow
         return Ok(exit::DONE);
     }
     tell_whom(&counted);
-    let question = format!("End {} leases ({})?", counted.matched, describe(&selector));
+    let question = match cut {
+        true => format!("End these {} leases, and all else that their role in the cloud has given?", counted.matched),
+        false => format!("End {} leases ({})?", counted.matched, describe(&selector)),
+    };
     if !question::confirmed(question, yes).await? {
         return Ok(exit::FAILED);
     }
