@@ -1,5 +1,6 @@
 //! Cutting a role: where single sessions cannot be ended in great number, all that the role of a cloud has given are, others' too.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use leasehold_sdk::LeaseId;
@@ -10,6 +11,7 @@ use crate::audit::Event;
 use crate::domain::caller::Caller;
 use crate::domain::grant::Action;
 use crate::domain::lease::{EndedBy, Lease};
+use crate::domain::role::Role;
 use crate::store::{Filter, NewOrder, StoreError, Visible};
 
 /// Most leases that a dry run lists; it counts all.
@@ -31,7 +33,7 @@ impl Broker {
         ask: CutAsk,
     ) -> Result<OrderTaken, Failure> {
         let rules = self.current().config.rules.clone();
-        let (room, roles) = self.sharing(&ask.role)?;
+        let (rooms, roles) = self.sharing(&ask.role)?;
         // Others' sessions end with it: whoever orders it must be allowed to end each of those.
         let mut decisions = Vec::new();
         for role in &roles {
@@ -49,10 +51,12 @@ impl Broker {
         expected(matched, ask.expect)?;
         let now = self.clock.now();
         let decision_id = decisions.pop().unwrap_or_default();
-        let detail = serde_json::json!({ "room": room, "roles": roles, "matched": matched, "before": now });
+        let detail = serde_json::json!({ "rooms": rooms, "roles": roles, "matched": matched, "before": now });
         self.keep_for_audit(&Event::Operation { operation: "cut".into(), decision_id, detail }).await?;
         // First what ends them, then that they end: each lease finds the cut when it is ended.
-        self.store.cut_room(&room, now).await?;
+        for room in &rooms {
+            self.store.cut_room(room, now).await?;
+        }
         let up_to = self.store.newest_lease().await?.unwrap_or_else(|| LeaseId::at(now));
         let mut first = None;
         for role in roles {
@@ -67,19 +71,20 @@ impl Broker {
         Ok(OrderTaken { order: first, matched, leases: None })
     }
 
-    /// The room of a role's credentials, and all roles that share it.
-    fn sharing(&self, role: &str) -> Result<(String, Vec<String>), Failure> {
+    /// The rooms in which a cut of this role is told, and all roles whose credentials it meets: those too whose single ones nobody can end.
+    fn sharing(&self, role: &str) -> Result<(Vec<String>, Vec<String>), Failure> {
         let current = self.current();
-        let room_of = |role: &crate::domain::role::Role| {
-            current.engines.get(&role.target).and_then(|target| target.engine().room(&role.settings))
-        };
+        let engine = |role: &Role| current.engines.get(&role.target).map(|target| target.engine());
+        let room = |role: &Role| engine(role)?.room(&role.settings);
+        let scope = |role: &Role| engine(role)?.cut_scope(&role.settings);
         let roles = &current.config.rules.roles;
-        let room = roles.get(role).and_then(|role| room_of(role)).ok_or_else(|| Failure::Bad {
+        let asked = roles.get(role).filter(|role| room(role).is_some()).ok_or_else(|| Failure::Bad {
             what: "cut".into(),
             why: format!("{role:?} is no role whose sessions can be cut: leave it out, and each is ended by itself"),
         })?;
-        let sharing = roles.values().filter(|role| room_of(role).as_ref() == Some(&room));
-        Ok((room.clone(), sharing.map(|role| role.name.clone()).collect()))
+        let met: Vec<&Role> = roles.values().map(|role| &**role).filter(|role| scope(role) == scope(asked)).collect();
+        let rooms: BTreeSet<String> = met.iter().filter_map(|role| room(role)).collect();
+        Ok((rooms.into_iter().collect(), met.into_iter().map(|role| role.name.clone()).collect()))
     }
 
     async fn living(&self, roles: &[String]) -> Result<Vec<Lease>, StoreError> {

@@ -126,13 +126,13 @@ async fn a_cut_is_ordered_by_an_operator_who_has_seen_whom_it_meets() {
     let seen = operator.revoke_many(&cut(INVOICES, Some(true), None)).await.expect("a dry run");
     let mut listed: Vec<String> = seen.leases.expect("whom").into_iter().map(|lease| lease.id).collect();
     listed.sort();
-    let mut both = [held.lease.id.clone(), beside.lease.id.clone()];
-    both.sort();
-    assert_eq!((listed.as_slice(), seen.matched), (both.as_slice(), 2));
+    let mut all = [&held, &beside, &plain].map(|held| held.lease.id.clone());
+    all.sort();
+    assert_eq!((listed.as_slice(), seen.matched), (all.as_slice(), 3), "those too that nobody can end one by one");
     assert!(world.denied(&held.lease).await.is_none(), "a dry run is dry");
 
     // Sessions tell the second in which they were made, and one of the same second would be met.
-    operator.revoke_many(&cut(INVOICES, None, Some(2))).await.expect("the order");
+    operator.revoke_many(&cut(INVOICES, None, Some(3))).await.expect("the order");
     wait_until(SOON, "both to be told", || async {
         let told = async |held: &Held| world.lease(&broker, &held.lease.id).await.notice.is_some();
         told(&held).await && told(&beside).await
@@ -149,5 +149,5 @@ async fn a_cut_is_ordered_by_an_operator_who_has_seen_whom_it_meets() {
     wait_until(SOON, "its second to be over", || async { leasehold_sdk::clock::wall() > cut_at }).await;
     let after = mint(&client, INVOICES).await;
     assert_eq!(verdict(&world, &after, &policy).await, Verdict::Allowed, "what comes after lives");
-    assert_eq!(world.lease(&broker, &plain.lease.id).await.state, "active");
+    assert_eq!(world.lease(&broker, &plain.lease.id).await.ended_by.as_deref(), Some("operator"));
 }

@@ -120,15 +120,11 @@ impl Engine for AwsEngine {
         let asks = bodies.iter().flatten().any(|body| !plan::ends_by_clock(&body.make.method));
         let here = if asks { self.fingerprint().await } else { Err(EngineError::unknown("it was not asked")) };
         let mut answers: Vec<Option<Result<Ending, EngineError>>> = orders.iter().map(|_| None).collect();
-        let (mut users, mut rooms) = (Vec::new(), BTreeMap::<(Option<String>, bool), Vec<(usize, Body)>>::new());
+        let (mut users, mut rooms) = (Vec::new(), BTreeMap::<Option<String>, Vec<(usize, Body)>>::new());
         for (at, (order, body)) in orders.iter().zip(bodies).enumerate() {
             match body.and_then(|body| endable(&order.plan, body, &here)) {
                 Ok(body) if matches!(body.make.method, Method::IamUser { .. }) => users.push(at),
-                Ok(body) => {
-                    // Two roles of ours may give sessions of one role there that are known in different ways: a policy for each.
-                    let of_room = (order.plan.room.clone(), plan::has_source_identity(&body.make.method));
-                    rooms.entry(of_room).or_default().push((at, body));
-                }
+                Ok(body) => rooms.entry(order.plan.room.clone()).or_default().push((at, body)),
                 Err(e) => answers[at] = Some(Err(e)),
             }
         }
@@ -156,6 +152,13 @@ impl Engine for AwsEngine {
 
     fn room(&self, role: &RoleSettings) -> Option<String> {
         RoleConfig::from_settings(role).ok().and_then(|role| plan::room(&role.method))
+    }
+
+    fn cut_scope(&self, role: &RoleSettings) -> Option<String> {
+        match RoleConfig::from_settings(role).ok()?.method {
+            Method::AssumeRole { role_arn, .. } => Some(role_arn),
+            _ => None,
+        }
     }
 
     fn asserts_to_cloud(&self) -> bool {

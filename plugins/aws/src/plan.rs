@@ -92,11 +92,6 @@ pub(crate) fn ends_by_clock(method: &Method) -> bool {
     !matches!(method, Method::IamUser { .. }) && room(method).is_none()
 }
 
-/// Whether sessions say whose they are to the end of every chain.
-pub(crate) fn has_source_identity(method: &Method) -> bool {
-    matches!(method, Method::AssumeRole { source_identity: true, .. })
-}
-
 /// A SPIFFE ID may have 2048 bytes; what does not fit is told by its hash.
 fn tag_of(spiffe_id: &str) -> String {
     if spiffe_id.chars().count() <= TAG_VALUE_MAX {

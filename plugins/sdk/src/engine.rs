@@ -152,6 +152,11 @@ pub trait Engine: Send + Sync {
         None
     }
 
+    /// What a cut of a role's room would meet, others' credentials too: all roles of the same scope lose theirs together.
+    fn cut_scope(&self, _role: &RoleSettings) -> Option<String> {
+        None
+    }
+
     /// What there is to know of a target whose credentials are tokens; `None`: they are something else.
     fn as_tokens(&self) -> Option<&dyn TokenTarget> {
         None
