@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
@@ -143,6 +144,9 @@ pub(super) fn roles(root: &Section<'_>, targets: &Targets, limits: &Limits) -> R
     Roles { good: sections.iter().filter_map(role).collect(), named }
 }
 
+/// What an engine is told of a role whose own lifetimes cannot be read.
+const ORDINARY_LIFE: Duration = Duration::from_secs(3600);
+
 fn role(name: &str, section: &Section<'_>, targets: &Targets, limits: &Limits) -> Option<Role> {
     section.require("target", "the name of a target");
     section.require("ttl", "how long a credential lives, such as \"1h\"");
@@ -165,11 +169,12 @@ fn role(name: &str, section: &Section<'_>, targets: &Targets, limits: &Limits) -
         check_tokens(section, lifetimes.as_ref(), params.as_ref(), leased);
     }
     let settings = section.rest();
+    // Where the lifetimes are wrong, the other keys are looked at all the same.
     let context = RoleContext {
         role: name.to_owned(),
         params: params.iter().flat_map(|p| p.keys().cloned()).collect(),
-        ttl: lifetimes.as_ref()?.ttl(),
-        max_ttl: lifetimes.as_ref()?.max_ttl(),
+        ttl: lifetimes.as_ref().map_or(ORDINARY_LIFE, Lifetimes::ttl),
+        max_ttl: lifetimes.as_ref().map_or(ORDINARY_LIFE, Lifetimes::max_ttl),
     };
     let settings = target?.engine.role(&context, settings).map_err(|e| section.refused(&e)).ok()?;
     Some(Role {

@@ -124,15 +124,15 @@ async fn a_cut_is_ordered_by_an_operator_who_has_seen_whom_it_meets() {
     );
     assert_eq!(operator.revoke_many(&cut(INVOICES, None, None)).await.expect_err("unseen").status(), Some(409));
     let seen = operator.revoke_many(&cut(INVOICES, Some(true), None)).await.expect("a dry run");
-    let mut listed: Vec<String> = seen.leases.expect("whom").into_iter().map(|lease| lease.id).collect();
-    listed.sort();
-    let mut all = [&held, &beside, &plain].map(|held| held.lease.id.clone());
-    all.sort();
-    assert_eq!((listed.as_slice(), seen.matched), (all.as_slice(), 3), "those too that nobody can end one by one");
+    let listed: Vec<String> = seen.leases.expect("whom").into_iter().map(|lease| lease.id).collect();
+    assert_eq!(seen.matched, listed.len() as u64);
+    for met in [&held, &beside, &plain] {
+        assert!(listed.contains(&met.lease.id), "{}: those too that nobody can end one by one", met.lease.role);
+    }
     assert!(world.denied(&held.lease).await.is_none(), "a dry run is dry");
 
     // Sessions tell the second in which they were made, and one of the same second would be met.
-    operator.revoke_many(&cut(INVOICES, None, Some(3))).await.expect("the order");
+    operator.revoke_many(&cut(INVOICES, None, Some(seen.matched))).await.expect("the order");
     wait_until(SOON, "both to be told", || async {
         let told = async |held: &Held| world.lease(&broker, &held.lease.id).await.notice.is_some();
         told(&held).await && told(&beside).await
