@@ -55,8 +55,10 @@ async fn what_the_broker_asserts_is_verified_through_discovery() {
     let direct =
         calls.iter().find(|call| call.params.get("RoleSessionName") == Some(&held.lease.id)).expect("the call");
     assert!(direct.key.is_empty(), "no key signs it");
-    let own =
-        calls.iter().find(|call| call.params["RoleSessionName"].starts_with("leasehold-")).expect("the broker's own");
+    let own = calls
+        .iter()
+        .find(|call| call.params["RoleSessionName"] == format!("leasehold-{}", world.stage.cluster))
+        .expect("the broker's own");
 
     let public = broker.addresses().public.expect("a public listener");
     let env = |token: &str| {

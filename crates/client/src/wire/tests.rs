@@ -109,7 +109,8 @@ fn a_credential_is_read_and_never_shown() {
 #[test]
 fn a_credential_of_another_kind_or_with_holes_is_an_error() {
     let wrong = |text: &str| from_str::<Credential>(text).unwrap_err().to_string();
-    assert!(wrong(r#"{"kind": "aws", "access_key_id": "x"}"#).contains("\"aws\""));
+    assert!(wrong(r#"{"kind": "gcp", "access_token": "x"}"#).contains("\"gcp\""));
+    assert!(wrong(r#"{"kind": "aws", "access_key_id": "x"}"#).contains("without secret_access_key"));
     assert!(wrong(r#"{"kind": "database", "username": "u"}"#).contains("without password"));
     assert!(from_str::<Credential>(r#"{"kind": "database", "password": 7}"#).is_err());
     assert!(from_str::<Credential>("{}").is_err());
